@@ -1,0 +1,23 @@
+//! The conversation between the mount helper (root) and the server (contained).
+//!
+//! One SEQPACKET packet holds one message. The helper speaks first:
+//! `Hello` → `Welcome`, `Mount` (with fds) → `Progress`* → `Serving` or `Refused`, then the helper
+//! hangs up. There is no message by which a server asks for anything.
+//! Neither side trusts the other: [`decode`] bounds sizes and strings and refuses trailing bytes.
+#![forbid(unsafe_code)]
+
+mod codec;
+mod fds;
+mod limits;
+mod message;
+mod text;
+mod version;
+
+pub use codec::{CodecError, decode, encode};
+pub use fds::{FdList, FdRole};
+pub use limits::{MAX_FDS, MAX_MESSAGE, MAX_TEXT};
+pub use message::{
+    EngineOptions, ErrorsPolicy, LogLevel, MountRequest, Phase, RefusalKind, ToHelper, ToServer,
+};
+pub use text::{Text, TextError};
+pub use version::{Features, Hello, MAGIC, VERSION_MAX, VERSION_MIN, VersionError, Welcome};

@@ -1,0 +1,27 @@
+//! The on-disk layouts, and the only place where bytes become values.
+//!
+//! A layout is a `#[repr(C)]` zerocopy struct with the kernel's field names less their prefix; its
+//! `parse` checks magic, length, checksum and range once, so that code above need not. Everything is
+//! little-endian except jbd2's structures, which are big-endian.
+//! Source: Documentation/filesystems/ext4/, "Data Structures and Algorithms".
+
+pub mod checksum;
+pub mod superblock;
+
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use crate::error::{CorruptKind, Error, Place, Result};
+
+/// Reads a `T` from the start of `bytes`.
+///
+/// # Errors
+/// [`CorruptKind::Truncated`] if `bytes` is shorter.
+pub(crate) fn prefix<T>(place: Place, bytes: &[u8]) -> Result<&T>
+where
+    T: FromBytes + KnownLayout + Immutable + Unaligned,
+{
+    T::ref_from_prefix(bytes).map(|(value, _)| value).map_err(|_| {
+        let kind = CorruptKind::Truncated { needed: size_of::<T>(), have: bytes.len() };
+        Error::corrupt(place, kind)
+    })
+}

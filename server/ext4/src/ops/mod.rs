@@ -1,0 +1,17 @@
+//! The verbs, one file each: what a caller may ask of a mounted file system.
+//!
+//! A verb file reads like the manual page of the call; byte work is one layer below.
+
+mod getattr;
+mod lookup;
+mod open;
+mod read;
+mod readdir;
+mod readlink;
+mod seek;
+mod statfs;
+mod xattr;
+
+pub use readdir::DirEntry;
+pub use seek::Seek;
+pub use statfs::{Overhead, StatFs};
