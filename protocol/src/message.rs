@@ -8,7 +8,6 @@ use crate::version::{Hello, Welcome};
 
 /// What the helper says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "two messages a mount, never stored")]
 pub enum ToServer {
     /// First.
     Hello(Hello),
