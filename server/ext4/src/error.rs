@@ -201,6 +201,15 @@ pub enum Unmountable {
         /// Bytes of the device.
         device: u64,
     },
+    /// The primary superblock is damaged or gone, but a backup of it is sound.
+    SuperblockDamaged {
+        /// What is wrong with it; `None` if nothing there looks like a superblock.
+        damage: Option<CorruptKind>,
+        /// Where the backup is, in 1 KiB units, as the option `sb=` takes it.
+        backup: u64,
+        /// Bytes of a block, for e2fsck, which counts in blocks.
+        block_size: u32,
+    },
     /// The superblock names more blocks than the device has.
     Truncated {
         /// Bytes the file system needs.
@@ -225,6 +234,11 @@ pub enum Unmountable {
         /// What does not match.
         why: &'static str,
     },
+    /// The journal is damaged or not known, so what it holds cannot be told.
+    JournalUnusable {
+        /// What was found.
+        why: String,
+    },
     /// The device is a jbd2 journal, not a file system.
     IsJournalDevice,
 }
@@ -235,6 +249,19 @@ impl fmt::Display for Unmountable {
             Self::NotExt4 => write!(f, "not an ext2, ext3 or ext4 file system"),
             Self::DeviceTooSmall { device } => {
                 write!(f, "too small for a file system ({device} bytes)")
+            }
+            Self::SuperblockDamaged { damage, backup, block_size } => {
+                match damage {
+                    Some(kind) => write!(f, "{kind} [{}]", kind.code())?,
+                    None => write!(f, "no ext4 superblock where it should be")?,
+                }
+                let block = backup.saturating_mul(1024).checked_div((*block_size).into());
+                write!(
+                    f,
+                    "; there is a backup: look through it with -o ro,noload,sb={backup}, or repair \
+                     with e2fsck -b {} -B {block_size}",
+                    block.unwrap_or(0)
+                )
             }
             Self::Truncated { needed, device } => write!(
                 f,
@@ -254,6 +281,11 @@ impl fmt::Display for Unmountable {
             Self::ExternalJournalWrong { why } => {
                 write!(f, "the journal device given does not belong to it: {why}")
             }
+            Self::JournalUnusable { why } => write!(
+                f,
+                "its journal cannot be used: {why}; check it with e2fsck, \
+                 or use -o ro,noload to mount without it"
+            ),
             Self::IsJournalDevice => {
                 write!(f, "an external journal, not a file system; mount its file system instead")
             }
@@ -305,16 +337,160 @@ corrupt_kinds! {
         "superblock field {field} is {value}, which cannot be";
 
     // block groups
+    "group-checksum" GroupChecksum { stored: u16, computed: u16 }
+        "group descriptor checksum {stored:#06x} does not match {computed:#06x}";
+    "group-place" GroupPlace { what: &'static str, block: u64 }
+        "{what} at block {block} lies where it cannot be";
 
     // inodes
+    "inode-number" InodeNumber { nr: u32 }
+        "inode number {nr} names no inode";
+    "inode-checksum" InodeChecksum { stored: u32, computed: u32 }
+        "inode checksum {stored:#010x} does not match {computed:#010x}";
+    "inode-extra-size" InodeExtraSize { extra_isize: u16 }
+        "i_extra_isize {extra_isize} does not fit the inode";
+    "inode-mode" InodeMode { mode: u16 }
+        "i_mode {mode:#o} is no kind of file";
+    "inode-size" InodeSize { size: u64 }
+        "i_size {size} is more than a file can have";
+    "inode-flags" InodeFlags { flags: u32, why: &'static str }
+        "i_flags {flags:#x}: {why}";
+    "inode-xattr-block" InodeXattrBlock { block: u64 }
+        "i_file_acl {block} is outside the file system";
+    "root-inode" RootInode {}
+        "the root inode is not a directory";
 
     // block maps: extents, indirect blocks, inline data
+    "extent-magic" ExtentMagic { magic: u16 }
+        "extent header magic {magic:#06x} is not 0xf30a";
+    "extent-depth" ExtentDepth { depth: u16, expected: u16 }
+        "extent node has depth {depth} where its parent needs {expected}";
+    "extent-too-deep" ExtentTooDeep { depth: u16, max: u16 }
+        "extent tree is {depth} levels deep, more than {max}";
+    "extent-max" ExtentMax { max: u16, room: usize }
+        "extent node claims room for {max} entries but has room for {room}";
+    "extent-entries" ExtentEntries { entries: u16, max: u16 }
+        "extent node holds {entries} of {max} entries";
+    "extent-empty" ExtentEmpty { depth: u16 }
+        "extent index node of depth {depth} holds no entries";
+    "extent-checksum" ExtentChecksum { stored: u32, computed: u32 }
+        "extent node checksum {stored:#010x} does not match {computed:#010x}";
+    "extent-order" ExtentOrder { first: u32, previous_end: u64 }
+        "extent entry at logical block {first} begins before {previous_end}, where its predecessor ends";
+    "extent-length" ExtentLength { first: u32, len: u32 }
+        "extent at logical block {first} has the impossible length {len}";
+    "extent-key" ExtentKey { key: u32, first: u32 }
+        "extent index names logical block {key} but the node begins with {first}";
+    "extent-bounds" ExtentBounds { end: u64, limit: u32 }
+        "extent reaches logical block {end}, past {limit} where the next index entry begins";
+    "inline-missing" InlineMissing {}
+        "inline data flag is set but there is no system.data attribute";
+    "inline-mixed" InlineMixed {}
+        "inline data and extents flags are both set";
+    "inline-external" InlineExternal { inode: u32 }
+        "inline data continues in attribute inode {inode} instead of in the inode";
 
     // directories
+    "dir-rec-len" DirRecLenSmall { offset: u32, rec_len: u32 }
+        "directory entry at byte {offset}: rec_len {rec_len} is smaller than minimal";
+    "dir-rec-align" DirRecLenUnaligned { offset: u32, rec_len: u32 }
+        "directory entry at byte {offset}: rec_len {rec_len} is not a multiple of 4";
+    "dir-name-len" DirNameTooLong { offset: u32, rec_len: u32, name_len: u8 }
+        "directory entry at byte {offset}: rec_len {rec_len} is too small for a name of {name_len} bytes";
+    "dir-overrun" DirEntryOverrun { offset: u32, rec_len: u32 }
+        "directory entry at byte {offset}: rec_len {rec_len} runs past the block's end";
+    "dir-near-end" DirEntryNearEnd { offset: u32, rec_len: u32 }
+        "directory entry at byte {offset}: rec_len {rec_len} leaves too little before the block's end";
+    "dir-inode-range" DirInodeRange { offset: u32, inode: u32 }
+        "directory entry at byte {offset}: inode {inode} is out of bounds";
+    "dir-dot-last" DirDotLast { offset: u32 }
+        "directory entry at byte {offset}: '.' is the last in its block";
+    "dir-tail" DirTailMissing {}
+        "directory block has no room for a checksum";
+    "dir-checksum" DirChecksum { stored: u32, computed: u32 }
+        "directory block checksum {stored:#010x} does not match {computed:#010x}";
+    "dir-hole" DirHole { block: u32 }
+        "directory contains a hole at its block {block}";
+    "dir-blocks" DirTooManyBlocks { blocks: u32 }
+        "directory of {blocks} blocks maps more blocks than there can be";
+    "dir-name" DirNameImpossible { offset: u32 }
+        "directory entry at byte {offset}: no path can have its name";
+    "dir-collisions" DirTooManyCollisions { hash: u32 }
+        "directory has too many names of hash {hash:#010x}";
+    "dir-crypt-name" CryptNameShort { len: usize }
+        "encrypted name of {len} bytes, which is too short for any cipher";
+    "dx-root" DxRootField { field: &'static str, value: u32 }
+        "directory index field {field} is {value}, which cannot be";
+    "dx-hash-version" DxHashVersion { version: u8 }
+        "directory index uses hash {version}, which does not fit the directory";
+    "dx-limit" DxLimit { limit: u16, expected: u64 }
+        "directory index node has limit {limit} instead of {expected}";
+    "dx-count" DxCount { count: u16, limit: u16 }
+        "directory index node has {count} entries of at most {limit}";
+    "dx-order" DxOrder {}
+        "directory index node is not in hash order";
+    "dx-cycle" DxCycle { block: u32 }
+        "directory index leads to block {block} again";
+    "dx-checksum" DxChecksum { stored: u32, computed: u32 }
+        "directory index checksum {stored:#010x} does not match {computed:#010x}";
+    "symlink-size" SymlinkSize { size: u64 }
+        "symbolic link of {size} bytes does not hold a target of that length";
+    "symlink-empty" SymlinkEmpty {}
+        "symbolic link has no target";
+    "symlink-crypt" SymlinkEncrypted { size: u64 }
+        "encrypted symbolic link of {size} bytes holds no encrypted target";
+    "dir-inode-bad" DirInodeBad { inode: u32 }
+        "directory entry names inode {inode}, which no directory may";
+    "dir-inode-deleted" DirInodeDeleted { inode: u32 }
+        "directory entry names inode {inode}, which is free";
+    "dir-self" DirLinkedToItself { inode: u32 }
+        "directory entry names the directory itself, inode {inode}";
 
     // extended attributes
+    "xattr-magic" XattrMagic { magic: u32 }
+        "attribute block magic {magic:#010x} is not 0xea020000";
+    "xattr-blocks" XattrBlocks { blocks: u32 }
+        "attribute block claims to be {blocks} blocks instead of one";
+    "xattr-checksum" XattrChecksum { stored: u32, computed: u32 }
+        "attribute block checksum {stored:#010x} does not match {computed:#010x}";
+    "xattr-names" XattrNames { offset: usize }
+        "attribute entry at byte {offset} runs past the end of the list";
+    "xattr-name" XattrName { offset: usize }
+        "attribute entry at byte {offset} has a NUL in its name";
+    "xattr-value-range" XattrValueRange { offset: usize, size: usize }
+        "attribute value at {offset}+{size} overlaps the names or the end";
+    "xattr-value-size" XattrValueSize { size: u32 }
+        "attribute value of {size} bytes is larger than any attribute can be";
+    "xattr-inode" XattrInode { inode: u32 }
+        "attribute value claims to be in inode {inode}, which cannot hold it";
+    "xattr-inode-size" XattrInodeSize { size: u64, expected: u64 }
+        "attribute value inode has {size} bytes instead of {expected}";
+    "xattr-inode-flag" XattrInodeFlag {}
+        "attribute value inode is not marked as one";
+    "xattr-inode-attributes" XattrInodeAttributes {}
+        "attribute value inode has attributes itself";
+    "xattr-value-hash" XattrValueHash { stored: u32, computed: u32 }
+        "attribute value hash {stored:#010x} does not match {computed:#010x}";
+    "xattr-entry-hash" XattrEntryHash { stored: u32, computed: u32 }
+        "attribute entry hash {stored:#010x} does not match {computed:#010x}";
+    "acl-version" AclVersion { version: u32 }
+        "access control list has version {version} instead of 1";
+    "acl-size" AclSize { size: usize }
+        "access control list of {size} bytes ends inside an entry";
+    "acl-tag" AclTag { tag: u16 }
+        "access control list entry has the unknown tag {tag:#06x}";
 
     // journal
+    "journal-field" JournalField { field: &'static str, value: u64 }
+        "journal superblock field {field} is {value:#x}, which cannot be";
+    "journal-sb-checksum" JournalSuperblockChecksum { stored: u32, computed: u32 }
+        "journal superblock checksum {stored:#010x} does not match {computed:#010x}";
+    "journal-inode" JournalInode { field: &'static str, value: u64 }
+        "the journal's inode has {field} {value:#x}, which cannot be";
+    "journal-map" JournalMap { logical: u64 }
+        "block {logical} of the journal has no place, or shares it";
+    "journal-copy-checksum" JournalCopyChecksum { copy: u32 }
+        "the newest copy, block {copy} of the journal, has a wrong checksum";
 }
 
 impl CorruptKind {

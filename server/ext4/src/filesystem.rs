@@ -1,10 +1,12 @@
 //! The mounted file system as its callers see it. The verbs are `impl Filesystem` blocks in `ops/`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::device::BlockDevice;
-use crate::error::Result;
+use crate::error::Error;
 use crate::geometry::Geometry;
+use crate::superblock::Facts;
+use crate::usage::Usage;
 use crate::volume::Volume;
 
 /// Options of a mount.
@@ -28,40 +30,13 @@ impl core::fmt::Debug for dyn BlockDevice {
     }
 }
 
-/// Hears what a mount is doing. Called from the mounting thread.
-pub trait Observer: Sync {
-    /// Recovery has looked at `done` of `total` log blocks.
-    fn replay(&self, done: u64, total: u64) {
-        let _ = (done, total);
-    }
-
-    /// Something a person should know although the mount goes on.
-    fn notice(&self, notice: Notice) {
-        let _ = notice;
-    }
-}
-
-/// An observer that listens to nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {}
-
-/// What a person should know about a mount that succeeded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The log was replayed: this many transactions, of which the last was complete.
-    Replayed {
-        /// Committed transactions.
-        transactions: u32,
-    },
-}
-
 /// A mounted file system. All verbs take `&self` and may run in parallel.
 #[derive(Debug)]
 pub struct Filesystem {
     pub(crate) volume: Volume,
+    pub(crate) facts: Facts,
+    /// Counted when statfs is first asked; nothing changes it on a read-only mount.
+    pub(crate) usage: OnceLock<Usage>,
 }
 
 impl Filesystem {
@@ -69,5 +44,17 @@ impl Filesystem {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.volume.geometry
+    }
+
+    /// What else the superblock says.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Corruption that verbs met and got around since the last call (a broken directory index that
+    /// was bypassed, for example): each finding once, for the log. Costs no lock when there is none.
+    pub fn take_notices(&self) -> Vec<Error> {
+        self.volume.notices.take()
     }
 }

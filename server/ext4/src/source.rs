@@ -51,7 +51,7 @@ impl Source {
         if self.overlay.is_empty() {
             return self.device.read_at(start, into).map_err(fail);
         }
-        self.overlay.read(&*self.device, self.block_size, start, into).map_err(fail)
+        self.overlay.read(&*self.device, start, into)
     }
 }
 

@@ -5,23 +5,32 @@
 use std::sync::Arc;
 
 use crate::cache::{Block, Cache};
+use crate::edits::Edits;
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::geometry::Geometry;
 use crate::ids::{BlockNr, on_disk};
+use crate::inode;
+use crate::notices::Notices;
 use crate::source::Source;
 
 /// One mounted file system, below the verbs.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) geometry: Geometry,
+    pub(crate) inodes: inode::Cache,
+    pub(crate) notices: Notices,
+    edits: Edits,
     source: Source,
     cache: Cache,
 }
 
 impl Volume {
     pub(crate) fn new(geometry: Geometry, source: Source, cache_bytes: u64) -> Self {
-        let cache = Cache::new(cache_bytes, geometry.block_size);
-        Self { geometry, source, cache }
+        // Decoded inodes are a fraction of the blocks they come from.
+        let inodes = inode::Cache::new(cache_bytes / 4);
+        let cache = Cache::new(cache_bytes.saturating_sub(cache_bytes / 4), geometry.block_size);
+        let (notices, edits) = (Notices::default(), Edits::default());
+        Self { geometry, inodes, notices, edits, source, cache }
     }
 
     pub(crate) fn block_size(&self) -> u32 {
@@ -30,6 +39,21 @@ impl Volume {
 
     pub(crate) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Gives up the volume for its source.
+    pub(crate) fn into_source(self) -> Source {
+        self.source
+    }
+
+    /// What fast commits changed.
+    pub(crate) fn edits(&self) -> &Edits {
+        &self.edits
+    }
+
+    /// For recovery, before any inode is cached.
+    pub(crate) fn edits_mut(&mut self) -> &mut Edits {
+        &mut self.edits
     }
 
     /// A metadata block through the cache.

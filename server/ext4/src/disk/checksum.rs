@@ -20,6 +20,15 @@ pub fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     digest.finalize()
 }
 
+/// jbd2's v1 checksum: crc32 most significant bit first, no final inversion, chained from `seed`.
+#[must_use]
+pub fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
+    const MPEG: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
+    let mut digest = MPEG.digest_with_initial(seed);
+    digest.update(bytes);
+    digest.finalize()
+}
+
 /// The file system's checksum seed: s_checksum_seed with metadata_csum_seed, else crc32c of the UUID.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChecksumSeed(u32);
@@ -58,6 +67,12 @@ mod tests {
     fn crc32c_of_the_check_string_inverted_is_the_published_value() {
         assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(crc32c(!0, b"1234"), b"56789"), crc32c(!0, b"123456789"));
+    }
+
+    #[test]
+    fn crc32_be_chains() {
+        assert_eq!(crc32_be(!0, b"123456789"), 0x0376_e6e7);
+        assert_eq!(crc32_be(crc32_be(!0, b"1234"), b"56789"), crc32_be(!0, b"123456789"));
     }
 
     #[test]

@@ -6,7 +6,15 @@
 //! Source: Documentation/filesystems/ext4/, "Data Structures and Algorithms".
 
 pub mod checksum;
+pub(crate) mod dirent;
+pub(crate) mod dx;
+pub(crate) mod extent;
+pub(crate) mod fast_commit;
+pub mod group_desc;
+pub mod inode;
+pub(crate) mod jbd2;
 pub mod superblock;
+pub(crate) mod xattr;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -6,6 +6,10 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::checksum::crc32c;
+use crate::error::{Place, Result, Unmountable};
+use crate::features::{Compat, Features, Incompat, RoCompat};
+
 /// Bytes from the start of the device to the primary superblock.
 pub const OFFSET: u64 = 1024;
 /// Bytes of a superblock.
@@ -132,7 +136,53 @@ impl core::fmt::Debug for RawSuperblock {
     }
 }
 
-/// Joins the two halves of a 64-bit count.
+impl RawSuperblock {
+    /// The superblock in `bytes`, if they begin with one.
+    ///
+    /// # Errors
+    /// [`Unmountable::NotExt4`] without the magic.
+    pub(crate) fn parse(bytes: &[u8; SIZE]) -> Result<&Self> {
+        let raw: &Self = super::prefix(Place::default(), bytes)?;
+        if raw.magic.get() != MAGIC {
+            return Err(Unmountable::NotExt4.into());
+        }
+        Ok(raw)
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        Features {
+            compat: Compat::new(self.feature_compat.get()),
+            incompat: Incompat::new(self.feature_incompat.get()),
+            ro_compat: RoCompat::new(self.feature_ro_compat.get()),
+        }
+    }
+
+    /// A count of blocks from its halves; the high one counts with 64bit only.
+    pub(crate) fn wide(&self, lo: U32, hi: U32) -> u64 {
+        if self.features().incompat.contains(Incompat::BIT64) {
+            join(lo, hi)
+        } else {
+            lo.get().into()
+        }
+    }
+
+    /// The checksum over all that stands before it.
+    pub(crate) fn computed_checksum(&self) -> u32 {
+        crc32c(!0, self.as_bytes().split_at(SIZE - 4).0)
+    }
+}
+
+/// Joins the two halves of a 64-bit number.
 pub(crate) fn join(lo: U32, hi: U32) -> u64 {
     u64::from(lo.get()) | u64::from(hi.get()) << 32
+}
+
+/// `bytes` up to the first NUL.
+pub(crate) fn text(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().take_while(|&byte| byte != 0).collect()
+}
+
+/// A time in seconds since 1970 from its low 32 bits and the eight above them.
+pub(crate) fn seconds(lo: U32, hi: u8) -> u64 {
+    u64::from(lo.get()) | u64::from(hi) << 32
 }

@@ -1,8 +1,23 @@
 //! Which block holds which part of a file.
 //!
+//! [`lookup`] answers for one logical block and the run it starts. There is no cache of runs (the
+//! kernel's extent status tree): the nodes it walks are in the metadata cache, already checked, and
+//! a walk through four levels takes 0.3 µs, little beside the request that asks for it.
 //! Kernel: fs/ext4/inode.c `ext4_map_blocks`, extents.c, indirect.c
 
-use crate::ids::BlockNr;
+mod extent;
+mod indirect;
+pub(crate) mod inline;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{CorruptKind, Error, Place, Result};
+use crate::ids::{BlockNr, LogicalBlock};
+use crate::inode::{Inode, InodeFlags};
+use crate::volume::Volume;
+
+/// EXT_MAX_BLOCKS: the first logical block no file has; file sizes end with the block before it.
+pub(crate) const LIMIT: u32 = u32::MAX;
 
 /// What a run of logical blocks is backed by. `len` is in blocks and at least 1; it may end before
 /// the real run does (a caller that wants more asks again).
@@ -27,4 +42,42 @@ pub enum Mapping {
         /// Blocks of the run.
         len: u32,
     },
+}
+
+impl Mapping {
+    /// Blocks of the run, at least 1.
+    #[must_use]
+    pub const fn blocks(self) -> u32 {
+        match self {
+            Self::Hole { len } | Self::Unwritten { len, .. } | Self::Written { len, .. } => len,
+        }
+    }
+}
+
+/// What logical block `at` of `inode` and the blocks after it are backed by. The run's blocks are
+/// inside the file system. Inline data has no blocks: callers ask `inline` first.
+///
+/// # Errors
+/// Corruption, with inode and block; I/O errors.
+pub(crate) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result<Mapping> {
+    volume.edits().map(inode.nr, at, || lookup_on_disk(volume, inode, at))
+}
+
+/// As [`lookup`], without what fast commits changed.
+pub(crate) fn lookup_on_disk(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result<Mapping> {
+    let mapping = if inode.flags.has(InodeFlags::EXTENTS) {
+        extent::lookup(volume, inode, at)
+    } else {
+        indirect::lookup(volume, inode, at)
+    };
+    mapping.map_err(|error| error.at_inode(inode.nr))
+}
+
+/// Whether a map may name these blocks: the one place where every pointer of every map passes.
+fn check_run(volume: &Volume, first: BlockNr, count: u64) -> Result<()> {
+    if volume.geometry.contains(first, count) {
+        return Ok(());
+    }
+    let kind = CorruptKind::BlockRange { first: first.get(), count };
+    Err(Error::corrupt(Place::default(), kind))
 }

@@ -2,19 +2,30 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::filesystem::Filesystem;
 use crate::ids::InodeNr;
-use crate::inode::Inode;
+use crate::inode::{self, Inode, InodeFlags};
 
 impl Filesystem {
     /// The inode `nr`.
     ///
     /// # Errors
-    /// [`crate::Refusal::Stale`] for reserved numbers (other than the root), free inodes and numbers past the end;
-    /// corruption and I/O errors.
+    /// [`Refusal::Stale`] for numbers that no directory may name (reserved ones other than the root,
+    /// quota files), free inodes and numbers past the end; corruption and I/O errors.
     pub fn inode(&self, nr: InodeNr) -> Result<Arc<Inode>> {
-        let _ = nr;
-        unimplemented!()
+        if self.volume.geometry.is_special(nr) {
+            return Err(Refusal::Stale.into());
+        }
+        match inode::get(&self.volume, nr) {
+            Err(Error::Corrupt { kind: CorruptKind::InodeNumber { .. }, .. }) => {
+                Err(Refusal::Stale.into())
+            }
+            Ok(inode) if inode.flags.has(InodeFlags::EA_INODE) => {
+                let (flags, why) = (inode.flags.bits(), "the value of an attribute, not a file");
+                Err(Error::corrupt(Place::inode(nr), CorruptKind::InodeFlags { flags, why }))
+            }
+            answer => answer,
+        }
     }
 }

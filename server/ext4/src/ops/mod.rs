@@ -2,6 +2,7 @@
 //!
 //! A verb file reads like the manual page of the call; byte work is one layer below.
 
+mod bmap;
 mod getattr;
 mod lookup;
 mod open;
@@ -12,6 +13,6 @@ mod seek;
 mod statfs;
 mod xattr;
 
+pub use crate::file::Seek;
 pub use readdir::DirEntry;
-pub use seek::Seek;
 pub use statfs::{Overhead, StatFs};

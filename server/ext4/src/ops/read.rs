@@ -1,6 +1,7 @@
 //! Bytes of a file.
 
 use crate::error::Result;
+use crate::file;
 use crate::filesystem::Filesystem;
 use crate::inode::Inode;
 
@@ -11,7 +12,7 @@ impl Filesystem {
     /// # Errors
     /// [`crate::Refusal::NoKey`], `IsDirectory`, `Invalid`; corruption and I/O errors.
     pub fn read(&self, inode: &Inode, offset: u64, into: &mut [u8]) -> Result<usize> {
-        let _ = (inode, offset, into);
-        unimplemented!()
+        self.open_regular(inode)?;
+        file::read(&self.volume, inode, offset, into)
     }
 }

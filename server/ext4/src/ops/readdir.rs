@@ -2,37 +2,34 @@
 
 use core::ops::ControlFlow;
 
-use crate::error::Result;
-use crate::filesystem::Filesystem;
-use crate::ids::InodeNr;
-use crate::inode::{FileKind, Inode};
+pub use crate::dir::DirEntry;
 
-/// One name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DirEntry<'a> {
-    /// The inode it names.
-    pub inode: InodeNr,
-    /// What that is, if the directory says (filetype).
-    pub kind: Option<FileKind>,
-    /// 1..=255 bytes.
-    pub name: &'a [u8],
-    /// Where to go on after this entry: stable while the entry's neighbours come and go.
-    pub cookie: u64,
-}
+use crate::dir;
+use crate::error::{Refusal, Result};
+use crate::filesystem::Filesystem;
+use crate::inode::Inode;
 
 impl Filesystem {
     /// Emits the entries of `dir` after `cookie` (0: from the start, "." and ".." included) until
     /// `emit` breaks or there are no more.
     ///
     /// # Errors
-    /// [`crate::Refusal::NotDirectory`]; corruption and I/O errors.
+    /// [`crate::Refusal::NotDirectory`]; corruption and I/O errors. An error behind entries that were
+    /// emitted is left to the next call, which meets it first.
     pub fn readdir(
         &self,
         dir: &Inode,
         cookie: u64,
         emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let _ = (dir, cookie, emit);
-        unimplemented!()
+        if !dir.is_directory() {
+            return Err(Refusal::NotDirectory.into());
+        }
+        let mut emitted = false;
+        let result = dir::iterate(&self.volume, dir, cookie, &mut |entry| {
+            emitted = true;
+            emit(entry)
+        });
+        if emitted { Ok(()) } else { result }
     }
 }

@@ -1,7 +1,9 @@
 //! Sizes and free space.
 
 use crate::error::Result;
+use crate::features::Incompat;
 use crate::filesystem::Filesystem;
+use crate::usage::{self, Usage};
 
 /// How statfs counts the metadata's own space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,13 +31,49 @@ pub struct StatFs {
     pub inodes_free: u64,
 }
 
+/// What the kernel keeps back for writing out delayed data: at most this many clusters
+/// (`ext4_calculate_resv_clusters`).
+const MAX_RESERVE: u64 = 4096;
+
 impl Filesystem {
-    /// Sizes and free space, as the kernel's ext4 counts them.
+    /// Sizes and free space, as the kernel's ext4 counts them. The first call reads every group
+    /// descriptor.
     ///
     /// # Errors
     /// Corruption and I/O errors.
     pub fn statfs(&self, overhead: Overhead) -> Result<StatFs> {
-        let _ = overhead;
-        unimplemented!()
+        let usage = self.usage()?;
+        let geometry = &self.volume.geometry;
+        let hidden = match overhead {
+            Overhead::Subtract => usage.overhead_blocks,
+            Overhead::Include => 0,
+        };
+        let kept = self.facts.reserved_blocks.saturating_add(self.delayed_reserve());
+        Ok(StatFs {
+            block_size: geometry.block_size,
+            blocks: geometry.blocks_count.saturating_sub(hidden),
+            free: usage.free_blocks,
+            available: usage.free_blocks.saturating_sub(kept),
+            inodes: geometry.inodes_count.into(),
+            inodes_free: usage.free_inodes,
+        })
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        if let Some(usage) = self.usage.get() {
+            return Ok(*usage);
+        }
+        let counted = usage::count(&self.volume, &self.facts)?;
+        Ok(*self.usage.get_or_init(|| counted))
+    }
+
+    /// Blocks: a fiftieth of the file system within bounds; nothing without extents.
+    fn delayed_reserve(&self) -> u64 {
+        let geometry = &self.volume.geometry;
+        if !geometry.features.incompat.contains(Incompat::EXTENTS) {
+            return 0;
+        }
+        let clusters = (geometry.whole_clusters(geometry.blocks_count) / 50).min(MAX_RESERVE);
+        clusters.saturating_mul(geometry.cluster_blocks.into())
     }
 }

@@ -1,0 +1,45 @@
+//! Block group descriptors, read when they are needed.
+//!
+//! As for the kernel on a read-only mount, a wrong checksum is told and not believed: inodes have
+//! checksums of their own. A table that lies where it cannot be fences its own group only.
+//! Kernel: fs/ext4/super.c `descriptor_loc`, `ext4_check_descriptors`
+
+use crate::disk::group_desc::GroupDesc;
+use crate::error::{Error, Result};
+use crate::ids::{GroupNr, in_memory};
+use crate::volume::Volume;
+
+/// The descriptor of `group`, which must exist.
+pub(crate) fn descriptor(volume: &Volume, group: GroupNr) -> Result<GroupDesc> {
+    let geometry = &volume.geometry;
+    let (index, slot) = geometry.descriptor_slot(group);
+    let block = volume.metadata(geometry.descriptor_block(index))?;
+    let size = usize::from(geometry.desc_size);
+    let start = in_memory(slot.into()).saturating_mul(size);
+    let bytes = block.bytes().get(start..start.saturating_add(size)).unwrap_or_default();
+    let locate = |error: Error| error.at_block(block.nr());
+    if let Err(error) = GroupDesc::check_checksum(group, bytes, geometry) {
+        volume.notices.corruption(locate(error));
+    }
+    GroupDesc::parse(group, bytes).map_err(locate)
+}
+
+/// Calls `each` for every group in order, past the cache: one block of descriptors is in memory at
+/// a time.
+pub(crate) fn for_each(volume: &Volume, mut each: impl FnMut(GroupNr, &GroupDesc)) -> Result<()> {
+    let geometry = &volume.geometry;
+    let size = usize::from(geometry.desc_size);
+    let mut block = vec![0; in_memory(geometry.block_size.into())];
+    let mut group = 0;
+    for index in 0..geometry.descriptor_blocks() {
+        volume.data(geometry.descriptor_block(index), 0, &mut block)?;
+        for bytes in block.chunks_exact(size) {
+            if group == geometry.group_count {
+                break;
+            }
+            each(GroupNr::new(group), &GroupDesc::parse(GroupNr::new(group), bytes)?);
+            group = group.saturating_add(1);
+        }
+    }
+    Ok(())
+}
