@@ -1,0 +1,119 @@
+//! The contained server of one mount.
+//!
+//! [`run`] is the whole life: take the socket, hear what to serve, enter the sandbox, serve. From
+//! `sandbox` on the process can only read, write and wait on the descriptors that the helper gave
+//! it; `fuse` speaks to the kernel, the engine (`fuse4fs_ext4`) knows the disk.
+
+mod cli;
+mod device;
+mod fuse;
+mod log;
+mod mounting;
+mod notices;
+mod notify;
+mod sandbox;
+mod session;
+mod sys;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use fuse::decode_request;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use thiserror::Error;
+
+use cli::Command;
+use fuse4fs_protocol::RefusalKind;
+use mounting::{Mount, Workers};
+use notify::Notifier;
+use sandbox::{Surroundings, Unconfined};
+use session::{Greeting, Handed};
+
+/// Where a spawning helper leaves the socket; systemd's first descriptor has the same number.
+const SOCKET: RawFd = 3;
+
+/// Why the server ends with an error.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct ServerError(#[from] Reason);
+
+#[derive(Debug, Error)]
+enum Reason {
+    #[error(transparent)]
+    Usage(#[from] cli::UsageError),
+    #[error("no socket: {0}; it is started by fuse4fs.socket or by mount.fuse4fs")]
+    Socket(#[source] io::Error),
+    #[error(transparent)]
+    Session(#[from] session::SessionError),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    #[error(transparent)]
+    Serve(#[from] mounting::ServeError),
+    #[error("cannot print: {0}")]
+    Print(#[source] io::Error),
+}
+
+/// Runs the server with the arguments after the program's name.
+///
+/// # Errors
+/// Why nothing could be served, as a sentence for a person.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), ServerError> {
+    match cli::parse(arguments).map_err(Reason::from)? {
+        Command::Help => print(cli::HELP)?,
+        Command::Version => print(concat!("fuse4fs-server ", env!("CARGO_PKG_VERSION"), "\n"))?,
+        Command::Serve(surroundings) => serve(surroundings)?,
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Reason> {
+    io::Write::write_all(&mut io::stdout(), text.as_bytes()).map_err(Reason::Print)
+}
+
+fn serve(surroundings: Surroundings) -> Result<(), Reason> {
+    sys::ignore(libc::SIGHUP).map_err(Reason::Socket)?;
+    let socket = socket(surroundings).map_err(Reason::Socket)?;
+    let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
+    log::start(request.log_level);
+    let handed = clone_channels(handed);
+    let notifier = Notifier::connect();
+    let workers = Workers::for_this_machine();
+    let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd()).collect();
+    let confined = match Unconfined::new(surroundings).enter(keep) {
+        Ok(confined) => confined,
+        Err(error) => {
+            conversation.refuse(RefusalKind::Internal, &error.to_string());
+            return Err(error.into());
+        }
+    };
+    let mount = Mount { conversation, request, handed, notifier, workers };
+    Ok(mounting::serve(&confined, mount)?)
+}
+
+/// The one socket that systemd passes with Accept=yes, or the helper's.
+fn socket(surroundings: Surroundings) -> io::Result<OwnedFd> {
+    if surroundings == Surroundings::Unit {
+        let fds: Vec<RawFd> = sd_notify::listen_fds()?.collect();
+        if fds != [SOCKET] {
+            return Err(io::Error::other(format!("systemd passed {} sockets, not one", fds.len())));
+        }
+    }
+    sys::adopt(SOCKET)
+}
+
+/// Makes channels of the spare descriptors now, as the sandbox permits no ioctl. One that cannot
+/// become a channel is not needed to serve.
+fn clone_channels(mut handed: Handed) -> Handed {
+    handed.clones.retain(|fresh| {
+        let cloned = sys::clone_channel(fresh, &handed.fuse);
+        cloned
+            .inspect_err(|error| {
+                tracing::warn!("descriptor {} stays unused: {error}", fresh.as_raw_fd());
+            })
+            .is_ok()
+    });
+    handed
+}

@@ -1,0 +1,169 @@
+#![allow(unsafe_code, reason = "the attacks that the sandbox must stop are raw system calls")]
+
+//! Each test starts this test program anew; the child goes in and then tries one thing.
+
+use std::os::fd::AsRawFd;
+use std::process::{Command, Output};
+
+use super::*;
+
+/// Names what the child does; without it, the child's entry point is no test at all.
+const ATTACK: &str = "FUSE4FS_TEST_ATTACK";
+
+/// The errno of a raw system call, 0 if it succeeded.
+fn raw(number: libc::c_long, arguments: [libc::c_long; 5]) -> i32 {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: all are either refused or do no harm to this process, which ends right after.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    if result >= 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(-1) }
+}
+
+/// What a taken-over server might try; each one must fail with EPERM.
+fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
+    let path = i64::try_from(c"/etc/passwd".as_ptr().addr()).unwrap();
+    let parent = i64::from(rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get()));
+    let at = i64::from(libc::AT_FDCWD);
+    let process = i64::from(libc::SIGCHLD);
+    let executable = i64::from(libc::PROT_READ | libc::PROT_EXEC);
+    let anonymous = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    vec![
+        ("open", libc::SYS_openat, [at, path, 0, 0, 0]),
+        ("openat2", libc::SYS_openat2, [at, path, 0, 24, 0]),
+        ("open_by_handle_at", libc::SYS_open_by_handle_at, [0, 0, 0, 0, 0]),
+        ("stat", libc::SYS_newfstatat, [at, path, 0, 0, 0]),
+        ("socket", libc::SYS_socket, [1, 1, 0, 0, 0]),
+        ("socketpair", libc::SYS_socketpair, [1, 1, 0, 0, 0]),
+        ("accept", libc::SYS_accept4, [3, 0, 0, 0, 0]),
+        ("recvmsg", libc::SYS_recvmsg, [3, 0, 0, 0, 0]),
+        ("dup", libc::SYS_dup, [0, 0, 0, 0, 0]),
+        ("memfd_create", libc::SYS_memfd_create, [path, 0, 0, 0, 0]),
+        ("mount", libc::SYS_mount, [path, path, path, 0, 0]),
+        ("fsopen", libc::SYS_fsopen, [path, 0, 0, 0, 0]),
+        ("chroot", libc::SYS_chroot, [path, 0, 0, 0, 0]),
+        ("pivot_root", libc::SYS_pivot_root, [path, path, 0, 0, 0]),
+        ("ptrace", libc::SYS_ptrace, [16, parent, 0, 0, 0]),
+        ("process_vm_readv", libc::SYS_process_vm_readv, [parent, 0, 0, 0, 0]),
+        ("pidfd_getfd", libc::SYS_pidfd_getfd, [0, 0, 0, 0, 0]),
+        ("execve", libc::SYS_execve, [path, 0, 0, 0, 0]),
+        ("execveat", libc::SYS_execveat, [at, path, 0, 0, 0]),
+        ("fork", libc::SYS_clone, [process, 0, 0, 0, 0]),
+        ("kill", libc::SYS_kill, [parent, 0, 0, 0, 0]),
+        ("tgkill of another", libc::SYS_tgkill, [parent, parent, 0, 0, 0]),
+        ("unshare", libc::SYS_unshare, [i64::from(libc::CLONE_NEWUSER), 0, 0, 0, 0]),
+        ("setns", libc::SYS_setns, [0, 0, 0, 0, 0]),
+        ("setuid", libc::SYS_setuid, [0, 0, 0, 0, 0]),
+        ("capset", libc::SYS_capset, [0, 0, 0, 0, 0]),
+        ("prctl", libc::SYS_prctl, [i64::from(libc::PR_SET_DUMPABLE), 1, 0, 0, 0]),
+        ("setrlimit", libc::SYS_prlimit64, [0, 7, 0, 0, 0]),
+        ("seccomp", libc::SYS_seccomp, [0, 0, 0, 0, 0]),
+        ("io_uring_setup", libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]),
+        ("io_uring_register", libc::SYS_io_uring_register, [0, 0, 0, 0, 0]),
+        ("bpf", libc::SYS_bpf, [0, 0, 0, 0, 0]),
+        ("perf_event_open", libc::SYS_perf_event_open, [0, 0, 0, 0, 0]),
+        ("userfaultfd", libc::SYS_userfaultfd, [0, 0, 0, 0, 0]),
+        ("keyctl", libc::SYS_keyctl, [0, 0, 0, 0, 0]),
+        ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, path, 0, 0]),
+        ("executable memory", libc::SYS_mmap, [0, 4096, executable, anonymous, -1]),
+        ("making memory executable", libc::SYS_mprotect, [0, 4096, executable, 0, 0]),
+        ("sendto with an address", libc::SYS_sendto, [3, 0, 0, 0, path]),
+        ("pwrite", libc::SYS_pwrite64, [3, path, 1, 0, 0]),
+        ("unlink", libc::SYS_unlinkat, [at, path, 0, 0, 0]),
+        ("reboot", libc::SYS_reboot, [0, 0, 0, 0, 0]),
+    ]
+}
+
+/// The child: what it prints is what the tests look at.
+#[test]
+#[ignore = "the child of the other tests, which start it by themselves"]
+fn child() {
+    let Ok(what) = std::env::var(ATTACK) else { return };
+    let status = std::fs::File::open("/proc/thread-self/status").unwrap();
+    let spare = std::fs::File::open("/etc/passwd").unwrap();
+    let attacks = attacks();
+    Unconfined::new(Surroundings::Bare).enter(vec![status.as_raw_fd()]).unwrap();
+    match what.as_str() {
+        "attacks" => {
+            for (name, number, arguments) in attacks {
+                println!("{name}: {}", raw(number, arguments));
+            }
+        }
+        "threads" => {
+            let sum: usize = (1..=4_usize)
+                .map(|n| std::thread::spawn(move || vec![n; 1 << 20].len() >> 20))
+                .map(|thread| thread.join().unwrap())
+                .sum();
+            println!("sum: {sum}");
+            println!("clone3: {}", raw(libc::SYS_clone3, [0; 5]));
+        }
+        "status" => print!("{}", io::read_to_string(status).unwrap()),
+        "descriptors" => {
+            println!("kept: {}", rustix::fs::fstat(&status).is_ok());
+            println!("closed: {:?}", rustix::fs::fstat(&spare).err());
+            // It is closed already, and closing it twice is an error that std aborts on.
+            std::mem::forget(spare);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn run(attack: &str) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        // Identity is a matter of the thread, so the child looks at the one that went in.
+        .args(["--exact", "sandbox::tests::child", "--ignored", "--nocapture"])
+        .arg("--test-threads=1")
+        .env(ATTACK, attack)
+        .output()
+        .unwrap()
+}
+
+fn lines(attack: &str) -> Vec<String> {
+    let output = run(attack);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_but_serving_is_permitted() {
+    let lines = lines("attacks");
+    for (name, ..) in attacks() {
+        let expected = format!("{name}: {}", libc::EPERM);
+        assert!(lines.iter().any(|line| line.ends_with(&expected)), "{name}: {lines:#?}");
+    }
+}
+
+#[test]
+fn threads_can_be_started_inside() {
+    let lines = lines("threads");
+    assert!(lines.iter().any(|line| line.ends_with("sum: 4")), "{lines:#?}");
+    let fallback = format!("clone3: {}", libc::ENOSYS);
+    assert!(lines.iter().any(|line| line.ends_with(&fallback)), "{lines:#?}");
+}
+
+#[test]
+fn no_privilege_is_left() {
+    let lines = lines("status");
+    let has = |name: &str, value: &str| {
+        let line = lines.iter().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {lines:#?}"));
+        assert_eq!(line.split_whitespace().nth(1).unwrap_or_default(), value, "{line}");
+    };
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        has(set, "0000000000000000");
+    }
+    has("NoNewPrivs:", "1");
+    has("Seccomp:", "2");
+    if rustix::process::geteuid().is_root() {
+        has("CapBnd:", "0000000000000000");
+        has("Uid:", "65534");
+        has("Gid:", "65534");
+        has("Groups:", "");
+    }
+}
+
+#[test]
+fn only_known_descriptors_stay_open() {
+    let lines = lines("descriptors");
+    assert!(lines.iter().any(|line| line.ends_with("kept: true")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("closed: Some")), "{lines:#?}");
+}

@@ -1,0 +1,244 @@
+//! The server's side of the conversation with the helper.
+//!
+//! `Greeting` → (`Hello`, `Welcome`) → `Greeted` → (`Mount`) → `Conversation`: the order is in the
+//! types. After `Mount` nothing is ever read from the socket, so no descriptor can come in after the
+//! first byte of the image was looked at.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use fuse4fs_protocol::{
+    CodecError, FdRole, Features, Hello, MAGIC, MAX_FDS, MAX_MESSAGE, MountRequest, Phase,
+    RefusalKind, Text, ToHelper, ToServer, VersionError, Welcome,
+};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
+};
+use thiserror::Error;
+
+/// How long the other side may take for its next word, and to take ours.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there was no conversation.
+#[derive(Debug, Error)]
+pub(crate) enum SessionError {
+    /// The helper went away.
+    #[error("mount.fuse4fs hung up before the mount was ready")]
+    HungUp,
+    /// The helper does not speak.
+    #[error("mount.fuse4fs said nothing for {} s", PATIENCE.as_secs())]
+    Silent,
+    /// The socket failed.
+    #[error("the socket to mount.fuse4fs failed: {0}")]
+    Socket(#[source] io::Error),
+    /// What came is no message.
+    #[error("from mount.fuse4fs: {0}")]
+    Codec(#[from] CodecError),
+    /// The two speak different versions.
+    #[error("{0}; install matching versions of mount.fuse4fs and fuse4fs-server")]
+    Version(#[from] VersionError),
+    /// What came was a message, but not of this place in the conversation, or not whole.
+    #[error("mount.fuse4fs broke the protocol: {0}")]
+    Protocol(&'static str),
+}
+
+impl From<rustix::io::Errno> for SessionError {
+    fn from(error: rustix::io::Errno) -> Self {
+        match error {
+            rustix::io::Errno::AGAIN => Self::Silent,
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => Self::HungUp,
+            other => Self::Socket(other.into()),
+        }
+    }
+}
+
+/// The descriptors of a mount.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    /// The device, open for reading.
+    pub(crate) device: OwnedFd,
+    /// The /dev/fuse descriptor of the mount.
+    pub(crate) fuse: OwnedFd,
+    /// Fresh /dev/fuse descriptors.
+    pub(crate) clones: Vec<OwnedFd>,
+    /// The device of an external journal.
+    pub(crate) journal: Option<OwnedFd>,
+}
+
+impl Handed {
+    /// The numbers of all of them.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        let singles = [Some(&self.device), Some(&self.fuse), self.journal.as_ref()];
+        singles.into_iter().flatten().chain(&self.clones).map(AsRawFd::as_raw_fd)
+    }
+
+    /// Sorts descriptors by role. Those for writing and for memory pressure are closed: a read-only
+    /// mount uses neither, and what is not open cannot be abused.
+    fn sort(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<Self, SessionError> {
+        if roles.len() != fds.len() {
+            return Err(SessionError::Protocol("the number of descriptors is not as announced"));
+        }
+        let (mut device, mut fuse, mut journal) = (None, None, None);
+        let mut clones = Vec::new();
+        for (role, fd) in roles.iter().zip(fds) {
+            let twice = match role {
+                FdRole::Device => device.replace(fd),
+                FdRole::Fuse => fuse.replace(fd),
+                FdRole::Journal => journal.replace(fd),
+                FdRole::FuseClone => {
+                    clones.push(fd);
+                    None
+                }
+                FdRole::DeviceDirect | FdRole::MemoryPressure => None,
+            };
+            if twice.is_some() {
+                return Err(SessionError::Protocol("two descriptors have the same role"));
+            }
+        }
+        let missing = SessionError::Protocol("the device or the fuse descriptor is missing");
+        let (Some(device), Some(fuse)) = (device, fuse) else { return Err(missing) };
+        Ok(Self { device, fuse, clones, journal })
+    }
+}
+
+/// A socket on which nothing was said yet.
+#[derive(Debug)]
+pub(crate) struct Greeting(OwnedFd);
+
+impl Greeting {
+    /// Takes a connected SOCK_SEQPACKET socket.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub(crate) fn new(socket: OwnedFd) -> Result<Self, SessionError> {
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    /// Agrees on a version.
+    ///
+    /// # Errors
+    /// A helper that is silent, gone, a stranger, or too old or new.
+    pub(crate) fn welcome(self) -> Result<Greeted, SessionError> {
+        let (message, fds) = receive(&self.0)?;
+        let ToServer::Hello(hello) = message else {
+            return Err(SessionError::Protocol("the first message is not Hello"));
+        };
+        if !fds.is_empty() {
+            return Err(SessionError::Protocol("descriptors came with Hello"));
+        }
+        let version = match hello.negotiate() {
+            Ok(version) => version,
+            Err(error) => {
+                Conversation(self.0).refuse(RefusalKind::Internal, &error.to_string());
+                return Err(error.into());
+            }
+        };
+        let features = hello.features.common(Hello::ours().features);
+        tell(&self.0, &welcome(version, features), SendFlags::empty())?;
+        Ok(Greeted(self.0))
+    }
+}
+
+fn welcome(version: u16, features: Features) -> ToHelper {
+    let server = Text::lossy(concat!("fuse4fs-server ", env!("CARGO_PKG_VERSION")));
+    ToHelper::Welcome(Welcome { magic: MAGIC, version, features, server })
+}
+
+/// A socket on which a version is agreed.
+#[derive(Debug)]
+pub(crate) struct Greeted(OwnedFd);
+
+impl Greeted {
+    /// Waits for the mount request and shuts the door behind its descriptors.
+    ///
+    /// # Errors
+    /// A helper that is silent or gone, or a request that is not whole.
+    pub(crate) fn mount(self) -> Result<(Conversation, MountRequest, Handed), SessionError> {
+        let (message, fds) = receive(&self.0)?;
+        let ToServer::Mount(request) = message else {
+            return Err(SessionError::Protocol("the second message is not Mount"));
+        };
+        let handed = Handed::sort(request.fds.roles(), fds)?;
+        // Older kernels do not know the option; there it is enough that nothing is read any more.
+        let _ = crate::sys::refuse_descriptors(&self.0);
+        Ok((Conversation(self.0), request, handed))
+    }
+}
+
+/// The rest of the conversation: only the server speaks.
+#[derive(Debug)]
+pub(crate) struct Conversation(OwnedFd);
+
+impl Conversation {
+    /// The descriptor's number.
+    pub(crate) fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Says that the work goes on. A helper that does not listen at the moment misses it.
+    pub(crate) fn progress(&self, phase: Phase, done: u64, total: u64) {
+        let _ = tell(&self.0, &ToHelper::Progress { phase, done, total }, SendFlags::DONTWAIT);
+    }
+
+    /// Says that the mount answers requests, and hangs up.
+    ///
+    /// # Errors
+    /// A helper that is gone, in which case nobody will attach the mount.
+    pub(crate) fn serving(self, read_only: bool) -> Result<(), SessionError> {
+        tell(&self.0, &ToHelper::Serving { read_only }, SendFlags::empty())
+    }
+
+    /// Says that there will be no mount, and hangs up.
+    pub(crate) fn refuse(self, kind: RefusalKind, text: &str) {
+        let refused = ToHelper::Refused { kind, text: Text::lossy(text) };
+        if let Err(error) = tell(&self.0, &refused, SendFlags::empty()) {
+            tracing::debug!("the refusal could not be delivered: {error}");
+        }
+    }
+}
+
+fn tell(socket: &OwnedFd, message: &ToHelper, flags: SendFlags) -> Result<(), SessionError> {
+    let bytes = fuse4fs_protocol::encode(message)?;
+    send(socket, &bytes, flags | SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// One message with its descriptors, which are closed on exec from the start.
+fn receive(socket: &OwnedFd) -> Result<(ToServer, Vec<OwnedFd>), SessionError> {
+    // One byte more than a message may have tells an exact fit from one that was cut.
+    let mut bytes = vec![0; MAX_MESSAGE.saturating_add(1)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let received = loop {
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let fds = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(SessionError::Protocol("a message was cut short"));
+    }
+    if received.bytes == 0 {
+        return Err(SessionError::HungUp);
+    }
+    let message = bytes.get(..received.bytes).unwrap_or_default();
+    Ok((fuse4fs_protocol::decode(message)?, fds))
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

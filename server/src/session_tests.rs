@@ -1,0 +1,146 @@
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use fuse4fs_protocol::{EngineOptions, FdList, LogLevel};
+use rustix::fs::{FileType, fstat};
+use rustix::io::{FdFlags, fcntl_getfd};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SocketFlags, SocketType, recv,
+    sendmsg, socketpair,
+};
+
+use super::*;
+
+/// The other end of the conversation.
+struct Helper(OwnedFd);
+
+fn pair() -> (Helper, Greeting) {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    (Helper(ours), Greeting::new(theirs).unwrap())
+}
+
+impl Helper {
+    fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS + 8))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(fds)));
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()).unwrap();
+    }
+
+    fn send(&self, message: &ToServer, fds: &[BorrowedFd<'_>]) {
+        self.send_bytes(&fuse4fs_protocol::encode(message).unwrap(), fds);
+    }
+
+    fn receive(&self) -> ToHelper {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let (len, _) = recv(&self.0, &mut bytes[..], RecvFlags::empty()).unwrap();
+        fuse4fs_protocol::decode(&bytes[..len]).unwrap()
+    }
+}
+
+fn greeted() -> (Helper, Greeted) {
+    let (helper, greeting) = pair();
+    helper.send(&ToServer::Hello(Hello::ours()), &[]);
+    let greeted = greeting.welcome().unwrap();
+    assert!(matches!(helper.receive(), ToHelper::Welcome(welcome) if welcome.check().is_ok()));
+    (helper, greeted)
+}
+
+fn mount(roles: &[FdRole]) -> ToServer {
+    ToServer::Mount(MountRequest {
+        fds: FdList::try_from(roles.to_vec()).unwrap(),
+        device_name: Text::lossy("sdb1"),
+        read_only: true,
+        request_timeout: 300,
+        log_level: LogLevel::Info,
+        engine: EngineOptions::default(),
+    })
+}
+
+/// The error of a request with these roles and that many descriptors.
+fn refused(roles: &[FdRole], count: usize) -> String {
+    let (helper, greeted) = greeted();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    helper.send(&mount(roles), &vec![null.as_fd(); count]);
+    greeted.mount().unwrap_err().to_string()
+}
+
+#[test]
+fn a_whole_conversation_hands_over_what_is_needed_and_closes_the_rest() {
+    let (helper, greeted) = greeted();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let directory = std::fs::File::open("/").unwrap();
+    let roles = [FdRole::DeviceDirect, FdRole::Fuse, FdRole::Device, FdRole::FuseClone];
+    helper.send(&mount(&roles), &[null.as_fd(), null.as_fd(), directory.as_fd(), null.as_fd()]);
+    let (conversation, request, handed) = greeted.mount().unwrap();
+    assert_eq!(request.device_name.as_str(), "sdb1");
+    let kind = FileType::from_raw_mode(fstat(&handed.device).unwrap().st_mode);
+    assert_eq!(kind, FileType::Directory);
+    assert!(fcntl_getfd(&handed.fuse).unwrap().contains(FdFlags::CLOEXEC));
+    assert_eq!((handed.clones.len(), handed.numbers().count()), (1, 3));
+
+    conversation.progress(Phase::Replay, 1, 2);
+    conversation.serving(false).unwrap();
+    assert!(matches!(helper.receive(), ToHelper::Progress { done: 1, total: 2, .. }));
+    assert_eq!(helper.receive(), ToHelper::Serving { read_only: false });
+}
+
+#[test]
+fn a_helper_that_hangs_up_is_noticed_at_once() {
+    let (helper, greeting) = pair();
+    drop(helper);
+    assert!(matches!(greeting.welcome().unwrap_err(), SessionError::HungUp));
+}
+
+#[test]
+fn another_version_is_told_so() {
+    let (helper, greeting) = pair();
+    let future = Hello { min: 1000, max: 1001, ..Hello::ours() };
+    helper.send(&ToServer::Hello(future), &[]);
+    assert!(matches!(greeting.welcome().unwrap_err(), SessionError::Version(_)));
+    assert!(matches!(helper.receive(), ToHelper::Refused { .. }));
+}
+
+#[test]
+fn a_stranger_is_not_served() {
+    let (helper, greeting) = pair();
+    helper.send_bytes(b"GET / HTTP/1.1", &[]);
+    assert!(matches!(greeting.welcome().unwrap_err(), SessionError::Codec(_)));
+}
+
+#[test]
+fn messages_out_of_order_are_refused() {
+    let (helper, greeting) = pair();
+    helper.send(&mount(&[]), &[]);
+    assert!(matches!(greeting.welcome().unwrap_err(), SessionError::Protocol(_)));
+    let (helper, greeted) = greeted();
+    helper.send(&ToServer::Hello(Hello::ours()), &[]);
+    assert!(matches!(greeted.mount().unwrap_err(), SessionError::Protocol(_)));
+}
+
+#[test]
+fn descriptors_come_with_the_mount_request_only() {
+    let (helper, greeting) = pair();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    helper.send(&ToServer::Hello(Hello::ours()), &[null.as_fd()]);
+    assert!(matches!(greeting.welcome().unwrap_err(), SessionError::Protocol(_)));
+}
+
+#[test]
+fn descriptors_are_as_many_as_announced() {
+    let both = [FdRole::Device, FdRole::Fuse];
+    assert!(refused(&both, 1).contains("not as announced"));
+    assert!(refused(&both, 3).contains("not as announced"));
+    assert!(refused(&[FdRole::Device], 1).contains("missing"));
+    assert!(refused(&[FdRole::Device, FdRole::Device], 2).contains("same role"));
+}
+
+#[test]
+fn a_message_that_was_cut_is_refused() {
+    assert!(refused(&[FdRole::Fuse; MAX_FDS], MAX_FDS + 8).contains("cut short"));
+    let (helper, greeted) = greeted();
+    helper.send_bytes(&vec![0; MAX_MESSAGE + 2], &[]);
+    assert!(matches!(greeted.mount().unwrap_err(), SessionError::Protocol(_)));
+}
