@@ -1,0 +1,235 @@
+//! A mount by root, in the order that leaves nothing to chance:
+//! decide; greet a server; make the superblock, which claims the device; hand over descriptors;
+//! wait for "serving"; attach last.
+//!
+//! Each value here undoes its part when dropped, so every way out but success leaves nothing.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fuse4fs_protocol::{MountRequest, Text};
+use rustix::fs::{FileType, OFlags};
+
+use crate::args::Invocation;
+use crate::connect;
+use crate::handover::Handover;
+use crate::image;
+use crate::options::Options;
+use crate::policy::{self, Facts, Plan};
+use crate::remount;
+use crate::report::{Explain, Failure, Reporter, plain};
+use crate::session::{Greeted, Session};
+use crate::share::{self, Waiter};
+use crate::source;
+use crate::spawn::{Privilege, Start};
+use crate::superblock::{self, Created, Device, Unattached};
+use crate::sys::open::Pinned;
+use crate::sys::{child, signal, vfs};
+
+/// How long a device may stay busy before that is the answer: someone may be just letting go of it.
+const BUSY_PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(20);
+/// A request of FUSE carries 1 MiB at most; reading ahead less would waste round trips.
+const READ_AHEAD_KIB: &str = "1024";
+
+/// Mounts, or changes a mount with `-o remount`.
+pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Failure> {
+    let options = Options::parse(&invocation.options, invocation.sloppy)?;
+    // Before anything else, so that no later rename can redirect the mount.
+    let target = pin_target(&invocation.target)?;
+    if options.remount {
+        return remount::run(&options, target.as_fd(), invocation.fake);
+    }
+    let path = source::resolve(&invocation.source)?;
+    let pinned = source::pin(&path)?;
+    let facts = Facts {
+        source: source::kind(&pinned),
+        target_is_directory: FileType::from_raw_mode(target.stat().st_mode) == FileType::Directory,
+        kernel: kernel_version(),
+    };
+    let plan = policy::decide(&options, &facts)?;
+    let journal = plan.journal.as_deref().map(source::open_journal).transpose()?;
+    let job = Job {
+        plan,
+        options: &options,
+        path,
+        pinned,
+        target,
+        journal,
+        interruptions: signal::interruptions().or_system_failure("cannot wait for signals")?,
+        shown: invocation.source.to_string_lossy().into_owned(),
+        reporter,
+    };
+    if !invocation.fake {
+        job.mount()?;
+    }
+    if let Some(warning) = job.plan.warning {
+        reporter.line(&job.shown, warning);
+    }
+    Ok(())
+}
+
+/// A decided mount with everything that was opened for it.
+struct Job<'a> {
+    plan: Plan,
+    options: &'a Options,
+    path: PathBuf,
+    pinned: Pinned,
+    target: Pinned,
+    journal: Option<OwnedFd>,
+    interruptions: OwnedFd,
+    /// The source as typed, for messages.
+    shown: String,
+    reporter: &'a Reporter,
+}
+
+/// How one try went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Mounted,
+    /// The device is in use.
+    Busy,
+}
+
+impl Job<'_> {
+    fn mount(&self) -> Result<(), Failure> {
+        let connections =
+            vfs::Connections::open().or_mount_failure("cannot use the FUSE control file system")?;
+        let start = Instant::now();
+        let mut busy_since = None;
+        while start.elapsed() < self.options.server_timeout {
+            let device = self.device()?;
+            if connections.exist(device.major, device.minor) {
+                busy_since = None;
+                if self.share(&device, start)? == Attempt::Mounted {
+                    return Ok(());
+                }
+            } else {
+                if self.serve(&device, &connections)? == Attempt::Mounted {
+                    return Ok(());
+                }
+                let since: Instant = *busy_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= BUSY_PATIENCE {
+                    return Err(busy());
+                }
+            }
+            drop(device);
+            self.pause()?;
+        }
+        Err(busy())
+    }
+
+    /// The block device to mount: the source, or a loop device on it.
+    fn device(&self) -> Result<Device, Failure> {
+        if let Some(range) = self.plan.image {
+            let device = image::attach(&self.pinned, range)?;
+            let path = PathBuf::from(device.path());
+            return Device::new(device.fd, path);
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let fd = self.pinned.open(flags).or_mount_failure("cannot open the device")?;
+        Device::new(fd, self.path.clone())
+    }
+
+    /// A further mount of a superblock that has a server already.
+    fn share(&self, device: &Device, start: Instant) -> Result<Attempt, Failure> {
+        let deadline = start.checked_add(self.options.server_timeout).unwrap_or(start);
+        let waiter = Waiter { interruptions: self.interruptions.as_fd(), deadline };
+        match share::mount(&self.plan, device, &waiter)? {
+            Some(mount) => {
+                vfs::attach(mount.as_fd(), self.target.as_fd())
+                    .or_mount_failure("cannot attach the mount to the directory")?;
+                Ok(Attempt::Mounted)
+            }
+            None => Ok(Attempt::Busy),
+        }
+    }
+
+    /// A mount with a server of its own.
+    fn serve(&self, device: &Device, connections: &vfs::Connections) -> Result<Attempt, Failure> {
+        let mut handover = Handover::open(device, self.journal.as_ref())?;
+        let session = self.greet()?;
+        let fuse = superblock::open_fuse()?;
+        let context = match superblock::create(&self.plan, device, &fuse)? {
+            Created::New(context) => context,
+            // One of the two would be unused: the server goes again before it has read a byte.
+            Created::Existing(_) | Created::Busy => return Ok(Attempt::Busy),
+        };
+        let unattached = Unattached::new(context, &self.plan, device, connections)?;
+        handover.add_connection(fuse)?;
+        handover.add_memory_pressure(session.state.server_pid);
+        let session = session.request(self.request(&handover, device)?, &handover.fds())?;
+        // From here on only the server holds the connection: if it dies, the kernel sees it.
+        drop(handover);
+        let session = session.verdict(|phase, done, total| {
+            self.reporter.verbose(&self.shown, &format!("{phase:?}: {done} of {total}"));
+        })?;
+        tune(device);
+        unattached.attach(self.target.as_fd())?;
+        session.leave();
+        Ok(Attempt::Mounted)
+    }
+
+    fn greet(&self) -> Result<Session<Greeted>, Failure> {
+        let start = Start {
+            privilege: Privilege::Root,
+            log: self.options.log.as_deref(),
+            log_to_stderr: false,
+        };
+        let contact = connect::reach(&self.options.server, &start)?;
+        self.reporter.verbose(&self.shown, &format!("server by {}", contact.origin));
+        let interruptions =
+            self.interruptions.try_clone().or_system_failure("cannot wait for signals")?;
+        Session::new(contact, interruptions, self.options.server_timeout).greet()
+    }
+
+    fn request(&self, handover: &Handover, device: &Device) -> Result<MountRequest, Failure> {
+        Ok(MountRequest {
+            fds: handover.roles()?,
+            device_name: Text::lossy(&device.name),
+            read_only: self.plan.read_only,
+            request_timeout: self.plan.request_timeout,
+            log_level: self.plan.log_level,
+            engine: self.plan.engine.clone(),
+        })
+    }
+
+    fn pause(&self) -> Result<(), Failure> {
+        let deadline = Instant::now().checked_add(PAUSE).unwrap_or_else(Instant::now);
+        match child::wait_readable(&[self.interruptions.as_fd()], deadline) {
+            Ok(None) => Ok(()),
+            _ => Err(Failure::interrupted()),
+        }
+    }
+}
+
+fn busy() -> Failure {
+    Failure::mount("the device is in use: mounted, or opened by mkfs, fsck or a volume manager")
+}
+
+fn pin_target(path: &Path) -> Result<Pinned, Failure> {
+    Pinned::at(path).map_err(|error| {
+        Failure::mount(format!(
+            "mount point {}: {}; name an existing directory",
+            path.display(),
+            plain(&error)
+        ))
+    })
+}
+
+/// (0, 0) when the kernel does not say it in a way that is understood.
+fn kernel_version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Only a matter of speed, so it may fail: /sys is read-only in containers.
+fn tune(device: &Device) {
+    let bdi = format!("/sys/class/bdi/{}:{}-fuseblk/read_ahead_kb", device.major, device.minor);
+    let _ = fs::write(bdi, READ_AHEAD_KIB);
+}

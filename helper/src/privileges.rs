@@ -1,0 +1,44 @@
+//! Drops every capability that a mount does not need, before anything else happens.
+//!
+//! Kept, with reasons; all of them end with this process:
+//! SYS_ADMIN: fsopen, fsmount, move_mount, loop devices, FUSE on block devices.
+//! DAC_READ_SEARCH: the source, the directory and the server program may lie where root has no
+//! entry of its own. (DAC_OVERRIDE is not kept: nothing of anyone else's is written.)
+//! SETUID, SETGID: only to map an unused uid into the namespace of a server that we start.
+//! KILL: to end a server that misbehaved, whatever uid systemd gave it.
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use crate::report::Failure;
+
+const KEPT: [Capability; 5] = [
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_KILL,
+];
+
+/// Leaves at most [`KEPT`] in every set; what was not there before does not appear.
+pub(crate) fn drop_unneeded() -> Result<(), Failure> {
+    drop_all_but_kept()
+        .map_err(|error| Failure::system(format!("cannot give up capabilities: {error}")))
+}
+
+fn drop_all_but_kept() -> Result<(), caps::errors::CapsError> {
+    let kept = CapsHashSet::from(KEPT);
+    let has = |set| caps::read(None, set);
+    // The bounding set first: dropping from it takes SETPCAP, which goes below.
+    if has(CapSet::Effective)?.contains(&Capability::CAP_SETPCAP) {
+        for capability in has(CapSet::Bounding)?.difference(&kept) {
+            caps::drop(None, CapSet::Bounding, *capability)?;
+        }
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    let effective = has(CapSet::Effective)?.intersection(&kept).copied().collect();
+    caps::set(None, CapSet::Effective, &effective)?;
+    let permitted = has(CapSet::Permitted)?.intersection(&kept).copied().collect();
+    caps::set(None, CapSet::Permitted, &permitted)?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The superblock of a mount: made before the server touches the device, since it holds the
+//! exclusive claim on it, and attached nowhere until the server serves.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::policy::{Plan, block_size};
+use crate::report::{Explain, Failure, plain};
+use crate::sys::child;
+use crate::sys::open::well_known;
+use crate::sys::vfs::{self, Connections, Context};
+
+/// Shown in /proc/mounts as `fuseblk.fuse4fs`.
+pub(crate) const SUBTYPE: &str = "fuse4fs";
+
+/// An open block device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) fd: OwnedFd,
+    /// The source in /proc/mounts.
+    pub(crate) path: PathBuf,
+    /// The kernel's name, such as `sdb1`.
+    pub(crate) name: String,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// Logical sector in bytes.
+    sector: u32,
+}
+
+impl Device {
+    pub(crate) fn new(fd: OwnedFd, path: PathBuf) -> Result<Self, Failure> {
+        let number = rustix::fs::fstat(&fd).or_mount_failure("cannot look at the device")?.st_rdev;
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let sector = rustix::fs::ioctl_blksszget(&fd).or_mount_failure("not a block device")?;
+        let name = kernel_name(major, minor, &path);
+        Ok(Self { fd, path, name, major, minor, sector })
+    }
+}
+
+fn kernel_name(major: u32, minor: u32, path: &Path) -> String {
+    let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}"));
+    let link = link.as_deref().unwrap_or(path);
+    link.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What making a superblock gave.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// A new one.
+    New(Context),
+    /// One that exists already and has a connection of its own.
+    Existing(Context),
+    /// The device is in use by something else.
+    Busy,
+}
+
+pub(crate) fn open_fuse() -> Result<OwnedFd, Failure> {
+    well_known("/dev/fuse", OFlags::RDWR)
+        .or_mount_failure("cannot open /dev/fuse (is the fuse module loaded?)")
+}
+
+/// Makes a new superblock on the device, with `fuse` as its connection.
+pub(crate) fn create(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Created, Failure> {
+    let context = configure(plan, device, fuse)?;
+    match context.create_exclusive() {
+        Ok(()) => Ok(Created::New(context)),
+        Err(Errno::BUSY) => Ok(Created::Busy),
+        // Before Linux 6.6 the connection tells afterwards.
+        Err(Errno::OPNOTSUPP) => create_or_find(context, fuse),
+        Err(error) => Err(refusal(&context, error)),
+    }
+}
+
+/// A superblock on the device: the one that exists, or a new one.
+pub(crate) fn find(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Created, Failure> {
+    create_or_find(configure(plan, device, fuse)?, fuse)
+}
+
+fn create_or_find(context: Context, fuse: &OwnedFd) -> Result<Created, Failure> {
+    match context.create() {
+        // A connection that was not used reports an error, a new one has INIT to read.
+        Ok(())
+            if child::reports_error(fuse.as_fd()).or_mount_failure("cannot poll /dev/fuse")? =>
+        {
+            Ok(Created::Existing(context))
+        }
+        Ok(()) => Ok(Created::New(context)),
+        Err(Errno::BUSY) => Ok(Created::Busy),
+        Err(error) => Err(refusal(&context, error)),
+    }
+}
+
+/// Type and options of the superblock. `fd` goes as a string: fuse refuses FSCONFIG_SET_FD.
+fn configure(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Context, Failure> {
+    let context = Context::open("fuseblk").map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => Failure::mount("mounting is not allowed here; try: fuse4fs IMAGE DIR"),
+        Some(libc::ENODEV) => Failure::mount("the kernel has no fuseblk; load the fuse module"),
+        _ => Failure::mount(format!("cannot prepare a mount: {}", plain(&error))),
+    })?;
+    let Some(source) = device.path.to_str() else {
+        return Err(Failure::mount("the device's name is not UTF-8; mount it by another name"));
+    };
+    let number = fuse.as_raw_fd().to_string();
+    let size = block_size(device.sector).to_string();
+    let ours = [
+        ("source", source),
+        ("subtype", SUBTYPE),
+        ("fd", &number),
+        ("rootmode", "40000"),
+        ("user_id", "0"),
+        ("group_id", "0"),
+        ("blksize", &size),
+    ];
+    let theirs = plan.strings.iter().map(|(key, value)| (*key, value.as_str()));
+    for (key, value) in ours.into_iter().chain(theirs) {
+        context.set(key, value).map_err(|error| refused_key(&context, key, &error))?;
+    }
+    for key in &plan.flags {
+        context.flag(key).map_err(|error| refused_key(&context, key, &error))?;
+    }
+    Ok(context)
+}
+
+fn refused_key(context: &Context, key: &str, error: &std::io::Error) -> Failure {
+    let words = context.messages();
+    let words = if words.is_empty() { plain(error) } else { words };
+    Failure::mount(format!("the kernel refuses the mount option '{key}': {words}"))
+}
+
+fn refusal(context: &Context, error: Errno) -> Failure {
+    let words = match context.messages() {
+        words if words.is_empty() => plain(&error.into()),
+        words => format!("{}: {words}", plain(&error.into())),
+    };
+    Failure::mount(format!("the kernel refuses the mount: {words}"))
+}
+
+/// A mount that is attached nowhere. Dropped, it goes away without waiting for its server.
+#[derive(Debug)]
+pub(crate) struct Unattached<'a> {
+    // None once it is attached.
+    mount: Option<OwnedFd>,
+    abort: Abort<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Abort<'a> {
+    connections: &'a Connections,
+    major: u32,
+    minor: u32,
+}
+
+impl Abort<'_> {
+    fn now(self) {
+        let _ = self.connections.abort(self.major, self.minor);
+    }
+}
+
+impl<'a> Unattached<'a> {
+    pub(crate) fn new(
+        context: Context,
+        plan: &Plan,
+        device: &Device,
+        connections: &'a Connections,
+    ) -> Result<Self, Failure> {
+        let abort = Abort { connections, major: device.major, minor: device.minor };
+        let mount = context.mount(plan.attributes).map_err(|error| {
+            abort.now();
+            Failure::mount(format!("cannot make the mount: {}", plain(&error)))
+        })?;
+        let unattached = Self { mount: Some(mount), abort };
+        unattached.check_device(device)?;
+        Ok(unattached)
+    }
+
+    /// The device's name was looked up again by the kernel: it must have led to the same device.
+    fn check_device(&self, device: &Device) -> Result<(), Failure> {
+        let Some(mount) = &self.mount else { return Ok(()) };
+        is_on(mount.as_fd(), device)
+    }
+
+    /// The last step: the mount becomes visible.
+    pub(crate) fn attach(mut self, target: BorrowedFd<'_>) -> Result<(), Failure> {
+        if let Some(mount) = &self.mount {
+            vfs::attach(mount.as_fd(), target)
+                .or_mount_failure("cannot attach the mount to the directory")?;
+        }
+        self.mount = None;
+        Ok(())
+    }
+}
+
+impl Drop for Unattached<'_> {
+    fn drop(&mut self) {
+        if let Some(mount) = self.mount.take() {
+            // First: closing waits for answers of the server, which may never come.
+            self.abort.now();
+            drop(mount);
+        }
+    }
+}
+
+/// Checks that a mount shows this device and no other.
+pub(crate) fn is_on(mount: BorrowedFd<'_>, device: &Device) -> Result<(), Failure> {
+    let (major, minor, _) =
+        vfs::device_and_mount_id(mount).or_mount_failure("cannot look at the mount")?;
+    if (major, minor) != (device.major, device.minor) {
+        return Err(Failure::mount("the device was replaced while it was being mounted"));
+    }
+    Ok(())
+}
