@@ -1,1 +1,25 @@
-//! Placeholder head.
+//! The harness of the black-box tests: images, truths, walkers, mounts and their cleaning up.
+//!
+//! A tree is a [`tree::Tree`] whoever tells it: a truth file ([`truth`]), the engine in this process
+//! ([`engine_walk`]) or a mounted path ([`mount_walk`]); [`tree::Tree::differences`] compares two.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+pub mod command;
+pub mod content;
+pub mod engine_walk;
+pub mod fuzz;
+pub mod host;
+pub mod image;
+pub mod mount_walk;
+pub mod populate;
+pub mod product;
+pub mod shared;
+pub mod sys;
+pub mod tree;
+pub mod trial;
+pub mod truth;

@@ -1,0 +1,35 @@
+//! The product as a person uses it: helper, server and kernel together, as root with /dev/fuse.
+//!
+//! One test at a time: they look at what is left behind on the machine.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod containment;
+mod io;
+mod refusals;
+mod sharing;
+mod sync;
+mod user;
+mod verify;
+
+use std::process::ExitCode;
+
+use fuse4fs_tests::{host, trial};
+
+fn main() -> ExitCode {
+    host::enter_private_mounts();
+    let groups = [
+        refusals::trials(),
+        sharing::trials(),
+        sync::trials(),
+        containment::trials(),
+        user::trials(),
+        io::trials(),
+        verify::trials(),
+    ];
+    trial::run(Some(1), groups.into_iter().flatten().collect())
+}

@@ -1,0 +1,104 @@
+//! `fuse4fs IMAGE DIR` as an ordinary user, through fusermount3.
+
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fuse4fs_tests::product::Product;
+use fuse4fs_tests::shared::Golden;
+use fuse4fs_tests::{command, host, trial};
+use libtest_mimic::Trial;
+
+const NOBODY: u32 = 65534;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial::test("an ordinary user mounts an image and sees its tree", a_user_mounts_an_image),
+        trial::test("without fusermount3 a user is told so", without_fusermount3),
+    ]
+}
+
+struct Scene {
+    product: &'static Product,
+    image: PathBuf,
+    mountpoint: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+fn scene() -> Result<Scene> {
+    let product = Product::get()?;
+    host::need_program("setpriv")?;
+    let directory = tempfile::tempdir()?;
+    let image = Golden::named("ext4-4k-i512")?.unpack(directory.path())?;
+    let mountpoint = directory.path().join("mnt");
+    std::fs::create_dir(&mountpoint)?;
+    for path in [directory.path(), &image, &mountpoint] {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(Scene { product, image, mountpoint, _directory: directory })
+}
+
+fn as_nobody(program: &std::ffi::OsStr) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command
+}
+
+fn a_user_mounts_an_image() -> Result<()> {
+    host::need_program("fusermount3")?;
+    let scene = scene()?;
+    let mut fuse4fs = as_nobody(scene.product.user_program().as_os_str());
+    let said = command::succeed(fuse4fs.arg(&scene.image).arg(&scene.mountpoint))?;
+    ensure!(said.is_empty(), "it said: {said}");
+    let looked = look(&scene);
+    let mut unmount = as_nobody("fusermount3".as_ref());
+    command::succeed(unmount.arg("-u").arg(&scene.mountpoint))?;
+    looked?;
+    for _ in 0..200 {
+        if scene.product.servers()?.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!("its server is left: {:?}", scene.product.servers()?)
+}
+
+fn look(scene: &Scene) -> Result<()> {
+    let listed = command::succeed(as_nobody("ls".as_ref()).arg(&scene.mountpoint))?;
+    ensure!(listed.lines().any(|name| name == "edges"), "listed: {listed}");
+    let mut cat = as_nobody("cat".as_ref());
+    let read = command::succeed(cat.arg(scene.mountpoint.join("edges/s61")))?;
+    ensure!(read.len() == 61, "read {} bytes", read.len());
+    let [server] = scene.product.servers()?[..] else {
+        anyhow::bail!("servers: {:?}", scene.product.servers()?)
+    };
+    let status = std::fs::read_to_string(format!("/proc/{server}/status"))?;
+    for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        ensure!(status.contains(line), "no \"{line}\" in {status}");
+    }
+    Ok(())
+}
+
+fn without_fusermount3() -> Result<()> {
+    let scene = scene()?;
+    let mut fuse4fs = as_nobody(scene.product.user_program().as_os_str());
+    fuse4fs.arg(&scene.image).arg(&scene.mountpoint);
+    let fusermount = PathBuf::from("/usr/bin/fusermount3");
+    let hidden = fusermount.exists();
+    if hidden {
+        command::sh("mount", ["--bind".as_ref(), "/dev/null".as_ref(), fusermount.as_os_str()])?;
+    }
+    let output = command::run(&mut fuse4fs);
+    if hidden {
+        command::sh("umount", [&fusermount])?;
+    }
+    let output = output?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "it mounted");
+    ensure!(said.contains("fusermount3"), "it said: {said}");
+    ensure!(said.trim_end().lines().count() == 1, "more than one line: {said}");
+    ensure!(scene.product.servers()?.is_empty(), "its server is left");
+    Ok(())
+}
