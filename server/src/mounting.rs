@@ -243,7 +243,9 @@ fn kind(why: &Unmountable) -> RefusalKind {
         Unmountable::NotExt4
         | Unmountable::DeviceTooSmall { .. }
         | Unmountable::IsJournalDevice => RefusalKind::NotExt4,
-        Unmountable::Truncated { .. } => RefusalKind::Corrupt,
+        Unmountable::Truncated { .. }
+        | Unmountable::SuperblockDamaged { .. }
+        | Unmountable::JournalUnusable { .. } => RefusalKind::Corrupt,
         Unmountable::ExternalJournalMissing | Unmountable::ExternalJournalWrong { .. } => {
             RefusalKind::BadOption
         }
