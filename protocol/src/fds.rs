@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 /// What a passed file descriptor is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FdRole {
-    /// The device; O_RDONLY on a read-only mount, so that a taken-over server cannot write it.
+    /// The device; O_RDONLY on a read-only mount, so that a taken-over server cannot write it, else
+    /// O_RDWR.
     Device,
-    /// The same device opened with O_DIRECT.
+    /// The same device opened with O_DIRECT, in the same mode.
     DeviceDirect,
     /// The /dev/fuse descriptor of the mount.
     Fuse,
@@ -15,7 +16,7 @@ pub enum FdRole {
     FuseClone,
     /// A `memory.pressure` file.
     MemoryPressure,
-    /// The external journal's device.
+    /// The external journal's device, in the same mode as the device.
     Journal,
 }
 

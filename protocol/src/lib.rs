@@ -8,16 +8,20 @@
 
 mod codec;
 mod fds;
+mod ioctl;
 mod limits;
 mod message;
+mod options;
 mod text;
 mod version;
 
 pub use codec::{CodecError, decode, encode};
 pub use fds::{FdList, FdRole};
-pub use limits::{MAX_FDS, MAX_MESSAGE, MAX_TEXT};
-pub use message::{
-    EngineOptions, ErrorsPolicy, LogLevel, MountRequest, Phase, RefusalKind, ToHelper, ToServer,
+pub use ioctl::{
+    IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES, SetReadOnly,
 };
+pub use limits::{MAX_BUSY_POLL, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MAX_THREADS};
+pub use message::{LogLevel, MountRequest, Phase, RefusalKind, ToHelper, ToServer};
+pub use options::{Atime, Cpus, DataMode, EngineOptions, ErrorsPolicy, ServingOptions, Switch};
 pub use text::{Text, TextError};
 pub use version::{Features, Hello, MAGIC, VERSION_MAX, VERSION_MIN, VersionError, Welcome};

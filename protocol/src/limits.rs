@@ -6,3 +6,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub const MAX_TEXT: usize = 4095;
 /// File descriptors with one message, at most.
 pub const MAX_FDS: usize = 64;
+/// Threads of a server that read the connection, at most; each has a descriptor of its own.
+pub const MAX_THREADS: u16 = 32;
+/// Microseconds of waiting awake for a request, at most: more would cost a CPU for nothing.
+pub const MAX_BUSY_POLL: u32 = 1000;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fds::FdList;
+use crate::options::{EngineOptions, ServingOptions};
 use crate::text::Text;
 use crate::version::{Hello, Welcome};
 
@@ -56,32 +57,10 @@ pub struct MountRequest {
     pub request_timeout: u32,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// For the front end.
+    pub serving: ServingOptions,
     /// For the engine.
     pub engine: EngineOptions,
-}
-
-/// Mount options that the engine interprets.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct EngineOptions {
-    /// `noload`, `norecovery`: do not look at the journal.
-    pub noload: bool,
-    /// `sb=`: the superblock's place in 1 KiB units.
-    pub superblock: Option<u64>,
-    /// `errors=`, else what the superblock says.
-    pub errors: Option<ErrorsPolicy>,
-    /// `minixdf`: statfs counts the overhead as used.
-    pub minixdf: bool,
-}
-
-/// What follows the first corruption.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum ErrorsPolicy {
-    /// Go on.
-    Continue,
-    /// Refuse writes from then on.
-    RemountReadOnly,
-    /// Stop serving.
-    Panic,
 }
 
 /// How much the server logs.

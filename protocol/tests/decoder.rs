@@ -9,9 +9,10 @@
 )]
 
 use fuse4fs_protocol::{
-    CodecError, EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello, LogLevel, MAGIC,
-    MAX_FDS, MAX_MESSAGE, MAX_TEXT, MountRequest, Phase, RefusalKind, Text, TextError, ToHelper,
-    ToServer, VersionError, Welcome, decode, encode,
+    Atime, CodecError, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features,
+    Hello, LogLevel, MAGIC, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MountRequest, Phase, RefusalKind,
+    ServingOptions, Switch, Text, TextError, ToHelper, ToServer, VersionError, Welcome, decode,
+    encode,
 };
 use proptest::prelude::*;
 
@@ -76,6 +77,9 @@ fn variants_that_do_not_exist_are_refused() {
     malformed(&[&[0, 0, 0, 3, 0, 0, 0, 7][..], &[0; 8]].concat());
     assert!(decode::<LogLevel>(&[0, 0, 0, 5]).is_err());
     assert!(decode::<FdRole>(&[0, 0, 0, 6]).is_err());
+    assert!(decode::<Switch>(&[0, 0, 0, 3]).is_err());
+    assert!(decode::<DataMode>(&[0, 0, 0, 3]).is_err());
+    assert!(decode::<Atime>(&[0, 0, 0, 3]).is_err());
 }
 
 #[test]
@@ -132,11 +136,11 @@ fn the_largest_messages_fit_a_packet() {
         read_only: true,
         request_timeout: u32::MAX,
         log_level: LogLevel::Trace,
+        serving: ServingOptions { busy_poll: Some(u32::MAX), ..ServingOptions::default() },
         engine: EngineOptions {
-            noload: true,
             superblock: Some(u64::MAX),
-            errors: Some(ErrorsPolicy::Panic),
-            minixdf: true,
+            mount_point: text.clone(),
+            ..EngineOptions::default()
         },
     };
     assert!(encode(&ToServer::Mount(mount)).is_ok());
@@ -151,10 +155,10 @@ fn what_does_not_fit_a_packet_is_not_sent() {
 #[test]
 fn versions_are_agreed_or_refused() {
     let hello = |magic, min, max| Hello { magic, min, max, features: Features(0) };
-    assert_eq!(Hello::ours().negotiate(), Ok(1));
-    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(1));
-    assert_eq!(hello(*b"FUSE4FS\0", 1, 1).negotiate(), Err(VersionError::Magic));
-    for (min, max) in [(2, 9), (9, 1), (0, 0), (1, 0)] {
+    assert_eq!(Hello::ours().negotiate(), Ok(2));
+    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(2));
+    assert_eq!(hello(*b"FUSE4FS\0", 2, 2).negotiate(), Err(VersionError::Magic));
+    for (min, max) in [(3, 9), (9, 2), (0, 0), (1, 1), (2, 1)] {
         let error = hello(MAGIC, min, max).negotiate();
         assert_eq!(error, Err(VersionError::Range { min, max }), "{min}..{max}");
     }
@@ -164,9 +168,9 @@ fn versions_are_agreed_or_refused() {
 fn a_welcome_is_checked() {
     let welcome =
         |magic, version| Welcome { magic, version, features: Features(0), server: Text::default() };
-    assert_eq!(welcome(MAGIC, 1).check(), Ok(()));
+    assert_eq!(welcome(MAGIC, 2).check(), Ok(()));
     assert_eq!(welcome(*b"fuse5fs\0", 1).check(), Err(VersionError::Magic));
-    for version in [0, 2, u16::MAX] {
+    for version in [0, 1, 3, u16::MAX] {
         assert!(welcome(MAGIC, version).check().is_err());
     }
 }
@@ -191,18 +195,70 @@ fn role() -> impl Strategy<Value = FdRole> {
     ])
 }
 
+fn switch() -> impl Strategy<Value = Switch> {
+    prop::sample::select(vec![Switch::Auto, Switch::On, Switch::Off])
+}
+
+fn serving() -> impl Strategy<Value = ServingOptions> {
+    let tuning = (any::<u16>(), any::<Option<u32>>(), switch(), switch());
+    (tuning, any::<[bool; 2]>()).prop_map(
+        |((threads, busy_poll, io_uring, writeback_cache), [admin_ioctls, security_context])| {
+            ServingOptions {
+                threads,
+                busy_poll,
+                io_uring,
+                cpus: Cpus { possible: threads, online: threads / 2 },
+                writeback_cache,
+                admin_ioctls,
+                security_context,
+            }
+        },
+    )
+}
+
 fn engine() -> impl Strategy<Value = EngineOptions> {
-    let policy = prop::sample::select(vec![
+    let errors = prop::option::of(prop::sample::select(vec![
         ErrorsPolicy::Continue,
         ErrorsPolicy::RemountReadOnly,
         ErrorsPolicy::Panic,
-    ]);
-    (any::<bool>(), any::<Option<u64>>(), prop::option::of(policy), any::<bool>()).prop_map(
-        |(noload, superblock, errors, minixdf)| EngineOptions {
-            noload,
-            superblock,
-            errors,
-            minixdf,
+    ]));
+    let data = prop::option::of(prop::sample::select(vec![
+        DataMode::Ordered,
+        DataMode::Journal,
+        DataMode::Writeback,
+    ]));
+    let atime = prop::sample::select(vec![Atime::Relative, Atime::Never, Atime::Always]);
+    let choices = (errors, data, atime, text(), any::<Option<u64>>());
+    let flags = (any::<[bool; 6]>(), any::<[Option<bool>; 6]>());
+    (choices, flags, any::<[Option<u32>; 5]>()).prop_map(
+        |((errors, data, atime, mount_point, superblock), (flags, wishes), numbers)| {
+            let [noload, minixdf, nodiratime, lazytime, sync, dirsync] = flags;
+            let [barrier, discard, grpid, auto_da_alloc, user_xattr, acl] = wishes;
+            let [commit, resuid, resgid, max_dir_size_kb, stripe] = numbers;
+            EngineOptions {
+                noload,
+                superblock,
+                errors,
+                minixdf,
+                data,
+                commit,
+                barrier,
+                discard,
+                resuid,
+                resgid,
+                grpid,
+                auto_da_alloc,
+                max_dir_size_kb,
+                stripe,
+                user_xattr,
+                acl,
+                atime,
+                nodiratime,
+                lazytime,
+                sync,
+                dirsync,
+                mount_point,
+            }
         },
     )
 }
@@ -215,8 +271,9 @@ fn to_server() -> impl Strategy<Value = ToServer> {
     );
     let level = prop::sample::select(vec![LogLevel::Error, LogLevel::Info, LogLevel::Trace]);
     let roles = prop::collection::vec(role(), 0..=MAX_FDS);
-    let mount = (roles, text(), any::<bool>(), any::<u32>(), level, engine()).prop_map(
-        |(roles, device_name, read_only, request_timeout, log_level, engine)| {
+    let words = (text(), any::<bool>(), any::<u32>(), level);
+    let mount = (roles, words, serving(), engine()).prop_map(
+        |(roles, (device_name, read_only, request_timeout, log_level), serving, engine)| {
             let fds = FdList::try_from(roles).unwrap();
             ToServer::Mount(MountRequest {
                 fds,
@@ -224,6 +281,7 @@ fn to_server() -> impl Strategy<Value = ToServer> {
                 read_only,
                 request_timeout,
                 log_level,
+                serving,
                 engine,
             })
         },

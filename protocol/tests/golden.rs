@@ -9,8 +9,9 @@
 )]
 
 use fuse4fs_protocol::{
-    EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello, LogLevel, MAGIC, MountRequest,
-    Phase, RefusalKind, Text, ToHelper, ToServer, Welcome, decode, encode,
+    Atime, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello, LogLevel,
+    MAGIC, MountRequest, Phase, RefusalKind, ServingOptions, Switch, Text, ToHelper, ToServer,
+    Welcome, decode, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +46,7 @@ fn hello() {
 
 #[test]
 fn the_opening_of_this_build() {
-    is(&ToServer::Hello(Hello::ours()), "00000000 6675736534667300 0001 0001 0000000000000000");
+    is(&ToServer::Hello(Hello::ours()), "00000000 6675736534667300 0002 0002 0000000000000000");
 }
 
 #[test]
@@ -53,11 +54,11 @@ fn welcome() {
     is(
         &ToHelper::Welcome(Welcome {
             magic: MAGIC,
-            version: 1,
+            version: 2,
             features: Features(3),
             server: Text::lossy("0.1.0"),
         }),
-        "00000000 6675736534667300 0001 0000000000000003
+        "00000000 6675736534667300 0002 0000000000000003
          0000000000000005 302e312e30 ; 0.1.0",
     );
 }
@@ -79,12 +80,8 @@ fn a_mount_with_everything() {
             read_only: true,
             request_timeout: 300,
             log_level: LogLevel::Trace,
-            engine: EngineOptions {
-                noload: true,
-                superblock: Some(8193),
-                errors: Some(ErrorsPolicy::Panic),
-                minixdf: true,
-            },
+            serving: serving_with_everything(),
+            engine: engine_with_everything(),
         }),
         "00000001          ; Mount
          0000000000000006 00000000 00000001 00000002 00000003 00000004 00000005 ; roles
@@ -92,11 +89,70 @@ fn a_mount_with_everything() {
          01                ; read-only
          0000012c          ; 300 seconds
          00000004          ; Trace
+         000c              ; threads
+         01 00000032       ; busy_poll, µs
+         00000001          ; io_uring on
+         00f0 0004         ; possible and online CPUs
+         00000002          ; writeback_cache off
+         01 01             ; admin_ioctls, security_context
          01                ; noload
          01 0000000000002001 ; superblock
          01 00000002       ; Panic
-         01                ; minixdf",
+         01                ; minixdf
+         01 00000001       ; data=journal
+         01 0000001e       ; commit
+         01 00             ; nobarrier
+         01 01             ; discard
+         01 000003e8 01 000003e9 ; resuid, resgid
+         01 01             ; grpid
+         01 00             ; noauto_da_alloc
+         01 00000400       ; max_dir_size_kb
+         01 00000010       ; stripe
+         01 00 01 00       ; nouser_xattr, noacl
+         00000002 01       ; strictatime, nodiratime
+         01                ; lazytime
+         01 01             ; sync, dirsync
+         0000000000000004 2f6d6e74 ; /mnt",
     );
+}
+
+fn serving_with_everything() -> ServingOptions {
+    ServingOptions {
+        threads: 12,
+        busy_poll: Some(50),
+        io_uring: Switch::On,
+        cpus: Cpus { possible: 240, online: 4 },
+        writeback_cache: Switch::Off,
+        admin_ioctls: true,
+        security_context: true,
+    }
+}
+
+fn engine_with_everything() -> EngineOptions {
+    EngineOptions {
+        noload: true,
+        superblock: Some(8193),
+        errors: Some(ErrorsPolicy::Panic),
+        minixdf: true,
+        data: Some(DataMode::Journal),
+        commit: Some(30),
+        barrier: Some(false),
+        discard: Some(true),
+        resuid: Some(1000),
+        resgid: Some(1001),
+        grpid: Some(true),
+        auto_da_alloc: Some(false),
+        max_dir_size_kb: Some(1024),
+        stripe: Some(16),
+        user_xattr: Some(false),
+        acl: Some(false),
+        atime: Atime::Always,
+        nodiratime: true,
+        lazytime: true,
+        sync: true,
+        dirsync: true,
+        mount_point: Text::lossy("/mnt"),
+    }
 }
 
 #[test]
@@ -108,9 +164,16 @@ fn a_mount_with_defaults() {
             read_only: false,
             request_timeout: 0,
             log_level: LogLevel::default(),
+            serving: ServingOptions::default(),
             engine: EngineOptions::default(),
         }),
-        "00000001 0000000000000000 0000000000000000 00 00000000 00000002 00 00 00 00",
+        "00000001 0000000000000000 0000000000000000 00 00000000 00000002
+         0000 00 00000000 0000 0000 00000000 00 00 ; serving
+         00 00 00 00                 ; noload, superblock, errors, minixdf
+         00 00 00 00 00 00 00 00     ; data to auto_da_alloc
+         00 00 00 00                 ; max_dir_size_kb to acl
+         00000000 00 00 00 00        ; relatime
+         0000000000000000            ; no mount point",
     );
 }
 
@@ -154,7 +217,7 @@ fn refused() {
 }
 
 #[test]
-fn levels_and_policies_have_their_numbers() {
+fn choices_have_their_numbers() {
     for (level, number) in [
         (LogLevel::Error, "00000000"),
         (LogLevel::Warn, "00000001"),
@@ -170,5 +233,22 @@ fn levels_and_policies_have_their_numbers() {
         (ErrorsPolicy::Panic, "00000002"),
     ] {
         is(&policy, number);
+    }
+    for (switch, number) in
+        [(Switch::Auto, "00000000"), (Switch::On, "00000001"), (Switch::Off, "00000002")]
+    {
+        is(&switch, number);
+    }
+    for (mode, number) in [
+        (DataMode::Ordered, "00000000"),
+        (DataMode::Journal, "00000001"),
+        (DataMode::Writeback, "00000002"),
+    ] {
+        is(&mode, number);
+    }
+    for (atime, number) in
+        [(Atime::Relative, "00000000"), (Atime::Never, "00000001"), (Atime::Always, "00000002")]
+    {
+        is(&atime, number);
     }
 }
