@@ -1,5 +1,6 @@
 //! A server for tests of the mount helper: serves an empty directory, or misbehaves in the way
-//! that its file name says, for example `fake.silent-after-hello`.
+//! that its file name says, for example `fake.silent-after-hello`. It writes nothing, and says so,
+//! unless it is called `writable`; `syncs-slowly` is too.
 //!
 //! It is its own program so that it can hang, die and be killed. The name is the only thing
 //! that reaches a server: it is started with an empty environment and fixed arguments.
@@ -18,8 +19,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use fuse4fs_protocol::{
-    FdRole, Features, Hello, MAGIC, MAX_MESSAGE, Phase, RefusalKind, Text, ToHelper, ToServer,
-    Welcome, decode, encode,
+    FdRole, Features, Hello, IOC_GET_READ_ONLY, KEY_BYTES, MAGIC, MAX_MESSAGE, Phase, RefusalKind,
+    Text, ToHelper, ToServer, Welcome, decode, encode,
 };
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -87,6 +88,10 @@ impl Fake {
         self.behaviour == behaviour
     }
 
+    fn is_writable(&self) -> bool {
+        self.is("writable") || self.is("syncs-slowly")
+    }
+
     /// Hangs or dies if that is wanted at this step.
     fn step(&self, step: &str) {
         if self.behaviour == format!("dies-{step}") {
@@ -106,11 +111,13 @@ impl Fake {
         self.step("after-hello");
         self.welcome();
         self.step("after-welcome");
-        let (ToServer::Mount(request), fds) = self.receive() else { panic!("no mount request") };
+        let (ToServer::Mount(request), mut fds) = self.receive() else {
+            panic!("no mount request")
+        };
         assert_eq!(request.fds.roles().len(), fds.len());
         self.step("after-mount");
         let place = request.fds.roles().iter().position(|role| *role == FdRole::Fuse).unwrap();
-        let mut fuse = File::from(fds[place].try_clone().unwrap());
+        let mut fuse = File::from(fds.swap_remove(place));
         initialise(&mut fuse);
         self.step("after-init");
         if self.is("slow") {
@@ -120,7 +127,15 @@ impl Fake {
             }
         }
         self.verdict();
-        serve(&mut fuse);
+        let root = Root {
+            ioctl: match (self.is_writable(), request.read_only) {
+                (true, false) => 0,
+                (true, true) => EROFS,
+                (false, _) => ENOSYS,
+            },
+            sync: Duration::from_millis(if self.is("syncs-slowly") { 700 } else { 0 }),
+        };
+        serve(&mut fuse, &root);
         // The devices must be free before umount returns.
         drop(fds);
         answer(&mut fuse, DESTROYED.with(std::cell::Cell::get), 0, &[]);
@@ -129,7 +144,7 @@ impl Fake {
     fn welcome(&self) {
         let mut welcome = Welcome {
             magic: MAGIC,
-            version: 1,
+            version: 2,
             features: Features(0),
             server: Text::lossy(self.server),
         };
@@ -149,7 +164,7 @@ impl Fake {
     }
 
     fn verdict(&self) {
-        let serving = ToHelper::Serving { read_only: true };
+        let serving = ToHelper::Serving { read_only: !self.is_writable() };
         match self.behaviour.as_str() {
             "verdict-out-of-order" => self.welcome(),
             "verdict-fds" => self.send_with_fds(&serving),
@@ -233,20 +248,27 @@ const READDIR: u32 = 28;
 const RELEASEDIR: u32 = 29;
 const INTERRUPT: u32 = 36;
 const DESTROY: u32 = 38;
+const GETXATTR: u32 = 22;
+const IOCTL: u32 = 39;
 const BATCH_FORGET: u32 = 42;
 const SYNCFS: u32 = 50;
+
+const EROFS: i32 = 30;
+const ENOSYS: i32 = 38;
 
 thread_local! {
     static DESTROYED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Opcode and unique number of the next request; None when the mount is gone.
-fn request(fuse: &mut File) -> Option<(u32, u64)> {
+/// Opcode, unique number and, of an ioctl, the command of the next request; None when the mount is gone.
+fn request(fuse: &mut File) -> Option<(u32, u64, u32)> {
     let mut buffer = vec![0; 1 << 17];
     let len = fuse.read(&mut buffer).ok()?;
     assert!(len >= 40);
     let opcode = u32::from_ne_bytes(buffer[4..8].try_into().unwrap());
-    Some((opcode, u64::from_ne_bytes(buffer[8..16].try_into().unwrap())))
+    let unique = u64::from_ne_bytes(buffer[8..16].try_into().unwrap());
+    // After the header: handle, flags, command.
+    Some((opcode, unique, u32::from_ne_bytes(buffer[52..56].try_into().unwrap())))
 }
 
 fn answer(fuse: &mut File, unique: u64, error: i32, body: &[u8]) {
@@ -260,7 +282,7 @@ fn answer(fuse: &mut File, unique: u64, error: i32, body: &[u8]) {
 }
 
 fn initialise(fuse: &mut File) {
-    let Some((INIT, unique)) = request(fuse) else { return };
+    let Some((INIT, unique, _)) = request(fuse) else { return };
     let mut body = Vec::new();
     // major, minor, max_readahead, flags, max_background and congestion, max_write, time_gran
     for word in [7_u32, 31, 1 << 17, 0, 0, 1 << 16, 1] {
@@ -270,20 +292,40 @@ fn initialise(fuse: &mut File) {
     answer(fuse, unique, 0, &body);
 }
 
+/// How the empty directory answers.
+struct Root {
+    /// The error of every ioctl, or 0.
+    ioctl: i32,
+    /// How long SYNCFS takes.
+    sync: Duration,
+}
+
 /// Until the mount is gone; DESTROY is left to be answered.
-fn serve(fuse: &mut File) {
-    while let Some((opcode, unique)) = request(fuse) {
+fn serve(fuse: &mut File, root: &Root) {
+    while let Some((opcode, unique, command)) = request(fuse) {
         match opcode {
             GETATTR => answer(fuse, unique, 0, &root_attributes()),
             STATFS => answer(fuse, unique, 0, &[0; 80]),
             OPENDIR => answer(fuse, unique, 0, &[0; 16]),
-            READDIR | RELEASEDIR | SYNCFS => answer(fuse, unique, 0, &[]),
+            READDIR | RELEASEDIR => answer(fuse, unique, 0, &[]),
+            SYNCFS => {
+                std::thread::sleep(root.sync);
+                answer(fuse, unique, 0, &[]);
+            }
+            // What it writes is 0: it is not read-only.
+            IOCTL if root.ioctl == 0 && command == IOC_GET_READ_ONLY => {
+                answer(fuse, unique, 0, &[0; 16 + 4]);
+            }
+            // The key of what follows, whatever it is asked for.
+            GETXATTR if root.ioctl == 0 => answer(fuse, unique, 0, &[7; KEY_BYTES]),
+            IOCTL if root.ioctl == 0 => answer(fuse, unique, 0, &[0; 16]),
+            IOCTL => answer(fuse, unique, root.ioctl, &[]),
             FORGET | BATCH_FORGET | INTERRUPT => {}
             DESTROY => {
                 DESTROYED.with(|place| place.set(unique));
                 return;
             }
-            _ => answer(fuse, unique, 38, &[]),
+            _ => answer(fuse, unique, ENOSYS, &[]),
         }
     }
 }

@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use fuse4fs_protocol::{FdList, FdRole};
+use fuse4fs_protocol::{FdList, FdRole, MAX_THREADS};
 use rustix::fs::OFlags;
 
-use crate::report::{Explain, Failure};
-use crate::superblock::{Device, open_fuse};
+use crate::report::Failure;
+use crate::superblock::open_fuse;
 use crate::sys::open::{again, well_known};
 
-/// Threads of the server that read the connection, at most.
-const MAX_CLONES: usize = 8;
+/// Threads of the server that read the connection, at most, when nobody said how many.
+const THREADS_BY_CPUS: usize = 8;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The descriptors of one mount.
@@ -24,39 +24,34 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Descriptors of the device, one of them with O_DIRECT where it can do that.
-    pub(crate) fn open(device: &Device, journal: Option<&OwnedFd>) -> Result<Self, Failure> {
-        let mut handover = Self::default();
-        let fd = device.fd.try_clone().or_mount_failure("cannot duplicate the device")?;
-        handover.parts.push((FdRole::Device, fd));
-        if let Ok(direct) = again(device.fd.as_fd(), OFlags::RDONLY | OFlags::DIRECT) {
-            handover.parts.push((FdRole::DeviceDirect, direct));
-        }
-        handover.add_journal(journal)?;
-        Ok(handover)
+    /// A device, open in this mode, and the same with O_DIRECT where it can do that.
+    pub(crate) fn of_device(device: OwnedFd, mode: OFlags) -> Self {
+        let direct = again(device.as_fd(), mode | OFlags::DIRECT).ok();
+        let mut handover = Self::of_image(device);
+        handover.parts.extend(direct.map(|direct| (FdRole::DeviceDirect, direct)));
+        handover
     }
 
     /// An image file that is served without a loop device.
-    pub(crate) fn of_image(image: OwnedFd, journal: Option<&OwnedFd>) -> Result<Self, Failure> {
-        let mut handover = Self { parts: vec![(FdRole::Device, image)] };
-        handover.add_journal(journal)?;
-        Ok(handover)
+    pub(crate) fn of_image(image: OwnedFd) -> Self {
+        Self { parts: vec![(FdRole::Device, image)] }
     }
 
-    fn add_journal(&mut self, journal: Option<&OwnedFd>) -> Result<(), Failure> {
-        if let Some(journal) = journal {
-            let journal = journal.try_clone().or_mount_failure("cannot duplicate the journal")?;
-            self.parts.push((FdRole::Journal, journal));
-        }
-        Ok(())
+    /// An external journal.
+    pub(crate) fn add_journal(&mut self, journal: OwnedFd) {
+        self.parts.push((FdRole::Journal, journal));
     }
 
     /// The connection, and further descriptors for the server to make clones of it: it cannot
-    /// open /dev/fuse itself.
-    pub(crate) fn add_connection(&mut self, fuse: OwnedFd) -> Result<(), Failure> {
+    /// open /dev/fuse itself. One for each of `threads`, which are by the CPUs if 0.
+    pub(crate) fn add_connection(&mut self, fuse: OwnedFd, threads: u16) -> Result<(), Failure> {
         self.parts.push((FdRole::Fuse, fuse));
-        let cpus = available_parallelism().map_or(2, usize::from);
-        for _ in 0..cpus.clamp(2, MAX_CLONES) {
+        let count = match threads {
+            0 => available_parallelism().map_or(2, usize::from).clamp(2, THREADS_BY_CPUS),
+            threads => threads.min(MAX_THREADS).into(),
+        };
+        // The first thread reads the connection itself.
+        for _ in 1..count {
             self.parts.push((FdRole::FuseClone, open_fuse()?));
         }
         Ok(())

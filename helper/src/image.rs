@@ -1,8 +1,8 @@
 //! An image file becomes a loop device; the same part of the same file always the same one.
 //!
 //! A lock on the file goes with the loop device for its life (design: two loop devices on one file
-//! would be two servers on one file system). Exclusive while the device is set up, shared from
-//! then on, since the mount only reads: other readers that lock are welcome.
+//! would be two servers on one file system). It is exclusive; for a read-only mount it becomes shared
+//! once the device is set up: other readers that lock are welcome.
 //! Two helpers that set up at the same moment nevertheless both look again afterwards; whoever
 //! sees a second device gives its own back.
 
@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::policy::LoopRange;
 use crate::report::{Explain, Failure};
+use crate::sys::ioctl::is_write_protected;
 use crate::sys::loops::{self, Backing, LoopDevice};
 use crate::sys::open::Pinned;
 
@@ -27,7 +28,11 @@ const NO_LOOP: &str =
     "no loop device to be had here; without one, use: fuse4fs IMAGE DIR (see fuse4fs --help)";
 
 /// The loop device for `range` of `image`: the one that exists, or a new one.
-pub(crate) fn attach(image: &Pinned, range: LoopRange) -> Result<LoopDevice, Failure> {
+pub(crate) fn attach(
+    image: &Pinned,
+    range: LoopRange,
+    read_only: bool,
+) -> Result<LoopDevice, Failure> {
     let backing = Backing {
         device: image.stat().st_dev,
         inode: image.stat().st_ino,
@@ -37,15 +42,18 @@ pub(crate) fn attach(image: &Pinned, range: LoopRange) -> Result<LoopDevice, Fai
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         // A descriptor of its own for each try, so that a lock given back is really gone.
-        let file = image.open(OFlags::RDONLY).or_mount_failure("cannot open the image")?;
-        let locked = lock(&file, start.elapsed() >= SETTLED)?;
+        let mode = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let file = image.open(mode).or_mount_failure("cannot open the image")?;
+        let settled = start.elapsed() >= SETTLED;
+        let locked = lock(&file, settled && read_only)?;
         match find(&backing)? {
-            Found::Same(device) => return Ok(device),
-            Found::Overlap(_) if locked == Locked::Not => {}
+            Found::Same(device) => return usable(device, read_only),
+            // Someone else's set-up may take its device back.
+            Found::Overlap(_) if locked == Locked::Not && !settled => {}
             Found::Overlap(path) => return Err(overlap(&path)),
             Found::Nothing if locked == Locked::Not => {}
             Found::Nothing => {
-                if let Some(device) = set_up(file, &backing)? {
+                if let Some(device) = set_up(file, &backing, read_only)? {
                     return Ok(device);
                 }
             }
@@ -62,8 +70,9 @@ enum Locked {
     Yes,
 }
 
-fn lock(file: &OwnedFd, settled: bool) -> Result<Locked, Failure> {
-    let operations: &[_] = if settled {
+/// Locks alone, or if need be with others that only read.
+fn lock(file: &OwnedFd, shared_will_do: bool) -> Result<Locked, Failure> {
+    let operations: &[_] = if shared_will_do {
         &[FlockOperation::NonBlockingLockExclusive, FlockOperation::NonBlockingLockShared]
     } else {
         &[FlockOperation::NonBlockingLockExclusive]
@@ -76,6 +85,19 @@ fn lock(file: &OwnedFd, settled: bool) -> Result<Locked, Failure> {
         }
     }
     Ok(Locked::Not)
+}
+
+/// A device that exists, if it does for this mount.
+fn usable(device: LoopDevice, read_only: bool) -> Result<LoopDevice, Failure> {
+    let protected =
+        is_write_protected(&device.fd).or_mount_failure("cannot look at the loop device")?;
+    if read_only || !protected {
+        return Ok(device);
+    }
+    Err(Failure::mount(format!(
+        "the image is in use read-only by {}; add -o ro, or detach that first",
+        device.path()
+    )))
 }
 
 enum Found {
@@ -111,8 +133,12 @@ fn devices_of(backing: &Backing) -> Result<Vec<LoopDevice>, Failure> {
 }
 
 /// None: somebody else did it at the same time, or took the free device; try again.
-fn set_up(file: OwnedFd, backing: &Backing) -> Result<Option<LoopDevice>, Failure> {
-    let device = match loops::configure(file.as_fd(), backing) {
+fn set_up(
+    file: OwnedFd,
+    backing: &Backing,
+    read_only: bool,
+) -> Result<Option<LoopDevice>, Failure> {
+    let device = match loops::configure(file.as_fd(), backing, read_only) {
         Ok(device) => device,
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(None),
         Err(error) if loops::are_missing(&error) => return Err(Failure::mount(NO_LOOP)),
@@ -122,20 +148,24 @@ fn set_up(file: OwnedFd, backing: &Backing) -> Result<Option<LoopDevice>, Failur
         .iter()
         .filter(|other| other.number != device.number)
         .all(|other| other.backing().is_ok_and(|other| !other.overlaps(backing)));
-    let shared = (0..50).any(|_| {
-        let done = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
-        if !done {
-            sleep(PAUSE);
-        }
-        done
-    });
-    if alone && shared {
+    if alone && (!read_only || share_lock(&file)) {
         return Ok(Some(device));
     }
     device.clear();
     // Not the same pause as the other one's.
     sleep(PAUSE.saturating_mul(std::process::id() % 16));
     Ok(None)
+}
+
+/// Lets other readers in. The change is not atomic, so one of them may be in between.
+fn share_lock(file: &OwnedFd) -> bool {
+    (0..50).any(|_| {
+        let done = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
+        if !done {
+            sleep(PAUSE);
+        }
+        done
+    })
 }
 
 fn overlap(path: &str) -> Failure {

@@ -6,7 +6,9 @@
 
 mod args;
 mod check;
+mod claim;
 mod connect;
+mod facts;
 mod fusermount;
 mod handover;
 mod image;
@@ -22,6 +24,7 @@ mod source;
 mod spawn;
 mod superblock;
 mod sys;
+mod tune;
 mod user;
 
 use std::ffi::OsString;

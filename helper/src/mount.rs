@@ -4,16 +4,17 @@
 //!
 //! Each value here undoes its part when dropped, so every way out but success leaves nothing.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fuse4fs_protocol::{MountRequest, Text};
+use fuse4fs_protocol::{EngineOptions, MountRequest, ServingOptions, Text};
 use rustix::fs::{FileType, OFlags};
 
 use crate::args::Invocation;
+use crate::claim::{Claim, Claimed};
 use crate::connect;
+use crate::facts;
 use crate::handover::Handover;
 use crate::image;
 use crate::options::Options;
@@ -21,18 +22,21 @@ use crate::policy::{self, Facts, Plan};
 use crate::remount;
 use crate::report::{Explain, Failure, Reporter, plain};
 use crate::session::{Greeted, Session};
-use crate::share::{self, Waiter};
-use crate::source;
+use crate::share::{self, Shared, Waiter};
+use crate::source::{self, Journal};
 use crate::spawn::{Privilege, Start};
-use crate::superblock::{self, Created, Device, Unattached};
+use crate::superblock::{Claimant, Device};
 use crate::sys::open::Pinned;
 use crate::sys::{child, signal, vfs};
+use crate::tune;
 
 /// How long a device may stay busy before that is the answer: someone may be just letting go of it.
 const BUSY_PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(20);
-/// A request of FUSE carries 1 MiB at most; reading ahead less would waste round trips.
-const READ_AHEAD_KIB: &str = "1024";
+/// For a read-write mount that the server does not write.
+pub(crate) const TIGHTENED: &str = "WARNING: mounted read-only, since the server does not write this file system; its log says why";
+const NO_WAITING: &str = "the kernel keeps mounted devices from being written (bdev_allow_write_mounted); \
+    mounted as type fuse, so umount(8) does not wait until everything is written";
 
 /// Mounts, or changes a mount with `-o remount`.
 pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Failure> {
@@ -47,10 +51,17 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let facts = Facts {
         source: source::kind(&pinned),
         target_is_directory: FileType::from_raw_mode(target.stat().st_mode) == FileType::Directory,
-        kernel: kernel_version(),
+        kernel: facts::kernel_version(),
+        write_protected: options.read_only != Some(true) && source::is_write_protected(&pinned),
+        io_uring: facts::io_uring(options.serving.io_uring),
+        selinux: facts::selinux(),
     };
     let plan = policy::decide(&options, &facts)?;
-    let journal = plan.journal.as_deref().map(source::open_journal).transpose()?;
+    let shown = invocation.source.to_string_lossy().into_owned();
+    if let Some(hint) = plan.hint {
+        reporter.verbose(&shown, hint);
+    }
+    let journal = plan.journal.as_deref().map(Journal::pin).transpose()?;
     let job = Job {
         plan,
         options: &options,
@@ -59,14 +70,14 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
         target,
         journal,
         interruptions: signal::interruptions().or_system_failure("cannot wait for signals")?,
-        shown: invocation.source.to_string_lossy().into_owned(),
+        shown,
         reporter,
     };
     if !invocation.fake {
         job.mount()?;
     }
-    if let Some(warning) = job.plan.warning {
-        reporter.line(&job.shown, warning);
+    if job.plan.write_protected {
+        reporter.write_protected(&job.shown);
     }
     Ok(())
 }
@@ -78,7 +89,7 @@ struct Job<'a> {
     path: PathBuf,
     pinned: Pinned,
     target: Pinned,
-    journal: Option<OwnedFd>,
+    journal: Option<Journal>,
     interruptions: OwnedFd,
     /// The source as typed, for messages.
     shown: String,
@@ -124,7 +135,7 @@ impl Job<'_> {
     /// The block device to mount: the source, or a loop device on it.
     fn device(&self) -> Result<Device, Failure> {
         if let Some(range) = self.plan.image {
-            let device = image::attach(&self.pinned, range)?;
+            let device = image::attach(&self.pinned, range, self.plan.read_only)?;
             let path = PathBuf::from(device.path());
             return Device::new(device.fd, path);
         }
@@ -137,28 +148,28 @@ impl Job<'_> {
     fn share(&self, device: &Device, start: Instant) -> Result<Attempt, Failure> {
         let deadline = start.checked_add(self.options.server_timeout).unwrap_or(start);
         let waiter = Waiter { interruptions: self.interruptions.as_fd(), deadline };
-        match share::mount(&self.plan, device, &waiter)? {
-            Some(mount) => {
-                vfs::attach(mount.as_fd(), self.target.as_fd())
-                    .or_mount_failure("cannot attach the mount to the directory")?;
-                Ok(Attempt::Mounted)
-            }
-            None => Ok(Attempt::Busy),
+        let Some(Shared { mount, tightened }) = share::mount(&self.plan, device, &waiter)? else {
+            return Ok(Attempt::Busy);
+        };
+        vfs::attach(mount.as_fd(), self.target.as_fd())
+            .or_mount_failure("cannot attach the mount to the directory")?;
+        if tightened {
+            self.reporter.line(&self.shown, TIGHTENED);
         }
+        Ok(Attempt::Mounted)
     }
 
     /// A mount with a server of its own.
     fn serve(&self, device: &Device, connections: &vfs::Connections) -> Result<Attempt, Failure> {
-        let mut handover = Handover::open(device, self.journal.as_ref())?;
         let session = self.greet()?;
-        let fuse = superblock::open_fuse()?;
-        let context = match superblock::create(&self.plan, device, &fuse)? {
-            Created::New(context) => context,
-            // One of the two would be unused: the server goes again before it has read a byte.
-            Created::Existing(_) | Created::Busy => return Ok(Attempt::Busy),
+        let journal = self.journal.as_ref();
+        let claim = Claim { plan: &self.plan, device, journal, connections };
+        let Some(Claimed { unattached, mut handover, claimant }) = claim.make()? else {
+            return Ok(Attempt::Busy);
         };
-        let unattached = Unattached::new(context, &self.plan, device, connections)?;
-        handover.add_connection(fuse)?;
+        if claimant == Claimant::Descriptor {
+            self.reporter.verbose(&self.shown, NO_WAITING);
+        }
         handover.add_memory_pressure(session.state.server_pid);
         let session = session.request(self.request(&handover, device)?, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
@@ -166,8 +177,14 @@ impl Job<'_> {
         let session = session.verdict(|phase, done, total| {
             self.reporter.verbose(&self.shown, &format!("{phase:?}: {done} of {total}"));
         })?;
-        tune(device);
+        tune::bdi(&unattached.bdi(), &self.plan.tuning);
+        if session.state.tightened {
+            unattached.make_read_only()?;
+        }
         unattached.attach(self.target.as_fd())?;
+        if session.state.tightened {
+            self.reporter.line(&self.shown, TIGHTENED);
+        }
         session.leave();
         Ok(Attempt::Mounted)
     }
@@ -192,7 +209,11 @@ impl Job<'_> {
             read_only: self.plan.read_only,
             request_timeout: self.plan.request_timeout,
             log_level: self.plan.log_level,
-            engine: self.plan.engine.clone(),
+            serving: ServingOptions { cpus: facts::cpus(), ..self.plan.serving.clone() },
+            engine: EngineOptions {
+                mount_point: Text::lossy(&self.target.path().to_string_lossy()),
+                ..self.plan.engine.clone()
+            },
         })
     }
 
@@ -217,19 +238,4 @@ fn pin_target(path: &Path) -> Result<Pinned, Failure> {
             plain(&error)
         ))
     })
-}
-
-/// (0, 0) when the kernel does not say it in a way that is understood.
-fn kernel_version() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// Only a matter of speed, so it may fail: /sys is read-only in containers.
-fn tune(device: &Device) {
-    let bdi = format!("/sys/class/bdi/{}:{}-fuseblk/read_ahead_kb", device.major, device.minor);
-    let _ = fs::write(bdi, READ_AHEAD_KIB);
 }

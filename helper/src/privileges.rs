@@ -3,7 +3,8 @@
 //! Kept, with reasons; all of them end with this process:
 //! SYS_ADMIN: fsopen, fsmount, move_mount, loop devices, FUSE on block devices.
 //! DAC_READ_SEARCH: the source, the directory and the server program may lie where root has no
-//! entry of its own. (DAC_OVERRIDE is not kept: nothing of anyone else's is written.)
+//! entry of its own.
+//! DAC_OVERRIDE: an image to be written may belong to someone else, as for every mount by root.
 //! SETUID, SETGID: only to map an unused uid into the namespace of a server that we start.
 //! KILL: to end a server that misbehaved, whatever uid systemd gave it.
 
@@ -11,9 +12,10 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::report::Failure;
 
-const KEPT: [Capability; 5] = [
+const KEPT: [Capability; 6] = [
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_SETUID,
     Capability::CAP_SETGID,
     Capability::CAP_KILL,

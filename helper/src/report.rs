@@ -104,6 +104,11 @@ impl Reporter {
         let _ = writeln!(io::stderr(), "{clean}");
     }
 
+    /// mount(8)'s line for a source that is mounted read-only since it cannot be written.
+    pub(crate) fn write_protected(&self, source: &str) {
+        self.line("", &format!("{source} is write-protected, mounting read-only"));
+    }
+
     /// One line with `-v`.
     pub(crate) fn verbose(&self, subject: &str, text: &str) {
         if self.verbose {

@@ -34,10 +34,16 @@ pub(crate) struct Greeted {
 }
 /// The mount was sent; the verdict is out.
 #[derive(Debug)]
-pub(crate) struct Requested;
+pub(crate) struct Requested {
+    /// What was asked for.
+    read_only: bool,
+}
 /// The server answers requests.
 #[derive(Debug)]
-pub(crate) struct Serving;
+pub(crate) struct Serving {
+    /// It writes nothing, though it was asked to.
+    pub(crate) tightened: bool,
+}
 
 /// A conversation.
 #[derive(Debug)]
@@ -82,8 +88,9 @@ impl Session<Greeted> {
         request: MountRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<Session<Requested>, Failure> {
+        let read_only = request.read_only;
         self.say(&ToServer::Mount(request), fds)?;
-        Ok(self.become_state(Requested))
+        Ok(self.become_state(Requested { read_only }))
     }
 
     /// Hangs up: there is nothing to mount.
@@ -114,8 +121,10 @@ impl Session<Requested> {
                     }
                     progress(phase, done, total);
                 }
-                // The mount is read-only already; there is nothing to tighten.
-                ToHelper::Serving { read_only: _ } => return Ok(self.become_state(Serving)),
+                ToHelper::Serving { read_only } => {
+                    let tightened = read_only && !self.state.read_only;
+                    return Ok(self.become_state(Serving { tightened }));
+                }
                 ToHelper::Refused { kind, text } => return Err(self.refused(kind, &text)),
                 ToHelper::Welcome(_) => return Err(misbehaved("spoke out of turn")),
             }

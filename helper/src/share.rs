@@ -8,7 +8,7 @@ use crate::policy::Plan;
 use crate::report::{Explain, Failure};
 use crate::superblock::{self, Created, Device, SUBTYPE};
 use crate::sys::child::{self, Ended};
-use crate::sys::vfs;
+use crate::sys::{ioctl, vfs};
 
 /// Until when to wait, and what ends the wait early.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,21 @@ pub(crate) struct Waiter<'a> {
     pub(crate) deadline: Instant,
 }
 
+/// A further mount, attached nowhere.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mount: OwnedFd,
+    /// It is read-only though it was to be read-write.
+    pub(crate) tightened: bool,
+}
+
 /// A mount of the superblock that the device has, once its server answers; None if there is none
 /// (any more).
 pub(crate) fn mount(
     plan: &Plan,
     device: &Device,
     waiter: &Waiter<'_>,
-) -> Result<Option<OwnedFd>, Failure> {
+) -> Result<Option<Shared>, Failure> {
     let Some(mount) = another(plan, device)? else { return Ok(None) };
     // Looked at is a mount of the same superblock: attaching it somewhere uses it up.
     let Some(specimen) = another(plan, device)? else { return Ok(None) };
@@ -36,23 +44,55 @@ pub(crate) fn mount(
         None => return Err(Failure::mount("cannot look at the existing mount of the device")),
     }
     match ask(waiter, || Some(vfs::ask_for_root(mount.as_fd()).is_ok()))? {
-        Some(true) => Ok(Some(mount)),
-        Some(false) => Ok(None),
-        None => Err(Failure::mount(
-            "the device is mounted already, but its server does not answer; see its log",
-        )),
+        Some(true) => {}
+        Some(false) => return Ok(None),
+        None => return Err(silent()),
     }
+    let tightened = !plan.read_only && writes_nothing(&mount, waiter)?;
+    if tightened {
+        vfs::make_read_only(mount.as_fd()).or_mount_failure("cannot make the mount read-only")?;
+    }
+    Ok(Some(Shared { mount, tightened }))
+}
+
+/// The superblock does not tell what its server said when it was mounted. One that does not say so
+/// now either is not believed to write.
+fn writes_nothing(mount: &OwnedFd, waiter: &Waiter<'_>) -> Result<bool, Failure> {
+    let question = || Some(ioctl::is_read_only(mount.as_fd()).unwrap_or(true));
+    ask(waiter, question)?.ok_or_else(silent)
+}
+
+fn silent() -> Failure {
+    Failure::mount("the device is mounted already, but its server does not answer; see its log")
 }
 
 /// A mount, attached nowhere, of the superblock that the device has.
 fn another(plan: &Plan, device: &Device) -> Result<Option<OwnedFd>, Failure> {
-    let found = {
-        let fuse = superblock::open_fuse()?;
-        superblock::find(plan, device, &fuse)?
-        // Our connection is closed here: should the superblock be a new one, it ends with that.
-    };
-    let Created::Existing(context) = found else { return Ok(None) };
-    context.mount(plan.attributes).or_mount_failure("cannot make the mount").map(Some)
+    match find(plan, device, plan.read_only)? {
+        Created::Existing(context) => {
+            context.mount(plan.attributes).or_mount_failure("cannot make the mount").map(Some)
+        }
+        Created::New(_) => Ok(None),
+        Created::Busy => match find(plan, device, !plan.read_only)? {
+            Created::Existing(_) => Err(mismatch(plan.read_only)),
+            Created::New(_) | Created::Busy => Ok(None),
+        },
+    }
+}
+
+fn find(plan: &Plan, device: &Device, read_only: bool) -> Result<Created, Failure> {
+    let fuse = superblock::open_fuse()?;
+    // Our connection is closed at the end: should the superblock be a new one, it ends with that.
+    superblock::find(plan, device, &fuse, read_only)
+}
+
+/// A superblock is one or the other, as for the kernel's file systems.
+fn mismatch(read_only: bool) -> Failure {
+    Failure::mount(if read_only {
+        "is in use: mounted read-write already; leave out -o ro, or unmount it first"
+    } else {
+        "is in use: mounted read-only already; add -o ro, or unmount it first"
+    })
 }
 
 /// The answer of `question`, put in a process of its own: only that one hangs when a server does.

@@ -9,10 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::policy::SourceKind;
 use crate::report::{Explain, Failure, plain};
+use crate::sys::ioctl;
 use crate::sys::open::Pinned;
 
 /// Tags and where udev links them.
@@ -95,14 +97,85 @@ pub(crate) fn kind(source: &Pinned) -> SourceKind {
     }
 }
 
-/// The external journal that the caller named.
-pub(crate) fn open_journal(path: &Path) -> Result<OwnedFd, Failure> {
-    let what = format!("journal {}", path.display());
-    let pinned = Pinned::at(path).or_mount_failure(&what)?;
-    if !matches!(kind(&pinned), SourceKind::Block | SourceKind::File { .. }) {
-        return Err(Failure::mount(format!("{what} is neither a block device nor a file")));
+/// Whether a pinned source cannot be written, whoever wants to. Other reasons not to open it for
+/// writing come up when that is done.
+pub(crate) fn is_write_protected(source: &Pinned) -> bool {
+    match kind(source) {
+        SourceKind::Block => source
+            .open(OFlags::RDONLY | OFlags::NONBLOCK)
+            .and_then(ioctl::is_write_protected)
+            .unwrap_or(false),
+        SourceKind::File { .. } => {
+            let opened = source.open(OFlags::RDWR | OFlags::NONBLOCK);
+            opened.is_err_and(|error| {
+                matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::ROFS | Errno::ACCESS | Errno::PERM)
+                )
+            })
+        }
+        SourceKind::Directory | SourceKind::Other => false,
     }
-    pinned.open(OFlags::RDONLY | OFlags::NONBLOCK).or_mount_failure(&what)
+}
+
+/// Why something cannot be had alone.
+#[derive(Debug)]
+pub(crate) enum Busy {
+    /// A device that the kernel or another program has for itself.
+    Claimed,
+    /// A file that another program has locked.
+    Locked,
+    Other(io::Error),
+}
+
+/// Opens for what a mount does, and keeps others away for as long as the descriptor lives: a file is
+/// locked, against readers too if it is written; a device is claimed if it is written.
+pub(crate) fn open_alone(pinned: &Pinned, read_only: bool) -> Result<OwnedFd, Busy> {
+    let is_file = matches!(kind(pinned), SourceKind::File { .. });
+    let (mode, lock) = match read_only {
+        true => (OFlags::RDONLY, FlockOperation::NonBlockingLockShared),
+        false => (OFlags::RDWR, FlockOperation::NonBlockingLockExclusive),
+    };
+    let claim = if is_file || read_only { OFlags::empty() } else { OFlags::EXCL };
+    let fd = pinned.open(mode | claim).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::BUSY) => Busy::Claimed,
+        _ => Busy::Other(error),
+    })?;
+    if is_file && flock(&fd, lock).is_err() {
+        return Err(Busy::Locked);
+    }
+    Ok(fd)
+}
+
+/// The external journal that the caller named.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pinned: Pinned,
+    /// For messages.
+    what: String,
+}
+
+impl Journal {
+    pub(crate) fn pin(path: &Path) -> Result<Self, Failure> {
+        let what = format!("journal {}", path.display());
+        let pinned = Pinned::at(path).or_mount_failure(&what)?;
+        if !matches!(kind(&pinned), SourceKind::Block | SourceKind::File { .. }) {
+            return Err(Failure::mount(format!("{what} is neither a block device nor a file")));
+        }
+        Ok(Self { pinned, what })
+    }
+
+    /// Opened for what the mount does. Late: a further mount that shares the server needs none.
+    pub(crate) fn open(&self, read_only: bool) -> Result<OwnedFd, Failure> {
+        let what = &self.what;
+        if !read_only && is_write_protected(&self.pinned) {
+            return Err(Failure::mount(format!("{what} is write-protected; mount with -o ro")));
+        }
+        open_alone(&self.pinned, read_only).map_err(|busy| match busy {
+            Busy::Claimed | Busy::Locked => Failure::mount(format!("{what} is in use")),
+            Busy::Other(error) => Failure::mount(format!("{what}: {}", plain(&error))),
+        })
+    }
 }
 
 #[cfg(test)]

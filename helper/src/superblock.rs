@@ -47,6 +47,15 @@ fn kernel_name(major: u32, minor: u32, path: &Path) -> String {
     link.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// Who keeps others from the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claimant {
+    /// The superblock, of type fuseblk.
+    Superblock,
+    /// A descriptor with O_EXCL; the superblock, of type fuse, knows no device.
+    Descriptor,
+}
+
 /// What making a superblock gave.
 #[derive(Debug)]
 pub(crate) enum Created {
@@ -64,8 +73,13 @@ pub(crate) fn open_fuse() -> Result<OwnedFd, Failure> {
 }
 
 /// Makes a new superblock on the device, with `fuse` as its connection.
-pub(crate) fn create(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Created, Failure> {
-    let context = configure(plan, device, fuse)?;
+pub(crate) fn create(
+    plan: &Plan,
+    device: &Device,
+    fuse: &OwnedFd,
+    claimant: Claimant,
+) -> Result<Created, Failure> {
+    let context = configure(plan, device, fuse, (claimant, plan.read_only))?;
     match context.create_exclusive() {
         Ok(()) => Ok(Created::New(context)),
         Err(Errno::BUSY) => Ok(Created::Busy),
@@ -75,9 +89,15 @@ pub(crate) fn create(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Cre
     }
 }
 
-/// A superblock on the device: the one that exists, or a new one.
-pub(crate) fn find(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Created, Failure> {
-    create_or_find(configure(plan, device, fuse)?, fuse)
+/// A superblock on the device, read-only or not: the one that exists, or a new one. Busy if the one
+/// that exists is the other.
+pub(crate) fn find(
+    plan: &Plan,
+    device: &Device,
+    fuse: &OwnedFd,
+    read_only: bool,
+) -> Result<Created, Failure> {
+    create_or_find(configure(plan, device, fuse, (Claimant::Superblock, read_only))?, fuse)
 }
 
 fn create_or_find(context: Context, fuse: &OwnedFd) -> Result<Created, Failure> {
@@ -95,8 +115,17 @@ fn create_or_find(context: Context, fuse: &OwnedFd) -> Result<Created, Failure> 
 }
 
 /// Type and options of the superblock. `fd` goes as a string: fuse refuses FSCONFIG_SET_FD.
-fn configure(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Context, Failure> {
-    let context = Context::open("fuseblk").map_err(|error| match error.raw_os_error() {
+fn configure(
+    plan: &Plan,
+    device: &Device,
+    fuse: &OwnedFd,
+    (claimant, read_only): (Claimant, bool),
+) -> Result<Context, Failure> {
+    let fs_type = match claimant {
+        Claimant::Superblock => "fuseblk",
+        Claimant::Descriptor => "fuse",
+    };
+    let context = Context::open(fs_type).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM) => Failure::mount("mounting is not allowed here; try: fuse4fs IMAGE DIR"),
         Some(libc::ENODEV) => Failure::mount("the kernel has no fuseblk; load the fuse module"),
         _ => Failure::mount(format!("cannot prepare a mount: {}", plain(&error))),
@@ -113,13 +142,13 @@ fn configure(plan: &Plan, device: &Device, fuse: &OwnedFd) -> Result<Context, Fa
         ("rootmode", "40000"),
         ("user_id", "0"),
         ("group_id", "0"),
-        ("blksize", &size),
     ];
+    let blocks = (claimant == Claimant::Superblock).then_some(("blksize", size.as_str()));
     let theirs = plan.strings.iter().map(|(key, value)| (*key, value.as_str()));
-    for (key, value) in ours.into_iter().chain(theirs) {
+    for (key, value) in ours.into_iter().chain(blocks).chain(theirs) {
         context.set(key, value).map_err(|error| refused_key(&context, key, &error))?;
     }
-    for key in &plan.flags {
+    for key in plan.flags.iter().copied().chain(read_only.then_some("ro")) {
         context.flag(key).map_err(|error| refused_key(&context, key, &error))?;
     }
     Ok(context)
@@ -145,8 +174,10 @@ pub(crate) struct Unattached<'a> {
     // None once it is attached.
     mount: Option<OwnedFd>,
     abort: Abort<'a>,
+    claimant: Claimant,
 }
 
+/// How to end a connection: the kernel counts them by the superblock's device number.
 #[derive(Clone, Copy, Debug)]
 struct Abort<'a> {
     connections: &'a Connections,
@@ -163,17 +194,25 @@ impl Abort<'_> {
 impl<'a> Unattached<'a> {
     pub(crate) fn new(
         context: Context,
-        plan: &Plan,
-        device: &Device,
+        (plan, device): (&Plan, &Device),
         connections: &'a Connections,
+        claimant: Claimant,
     ) -> Result<Self, Failure> {
-        let abort = Abort { connections, major: device.major, minor: device.minor };
+        let mut abort = Abort { connections, major: device.major, minor: device.minor };
         let mount = context.mount(plan.attributes).map_err(|error| {
-            abort.now();
+            if claimant == Claimant::Superblock {
+                abort.now();
+            }
             Failure::mount(format!("cannot make the mount: {}", plain(&error)))
         })?;
-        let unattached = Self { mount: Some(mount), abort };
-        unattached.check_device(device)?;
+        if claimant == Claimant::Descriptor {
+            let number = vfs::device_and_mount_id(mount.as_fd());
+            (abort.major, abort.minor, _) = number.or_mount_failure("cannot look at the mount")?;
+        }
+        let unattached = Self { mount: Some(mount), abort, claimant };
+        if claimant == Claimant::Superblock {
+            unattached.check_device(device)?;
+        }
         Ok(unattached)
     }
 
@@ -181,6 +220,21 @@ impl<'a> Unattached<'a> {
     fn check_device(&self, device: &Device) -> Result<(), Failure> {
         let Some(mount) = &self.mount else { return Ok(()) };
         is_on(mount.as_fd(), device)
+    }
+
+    /// The name of its page cache's settings in sysfs, which no other mount has.
+    pub(crate) fn bdi(&self) -> String {
+        let Abort { major, minor, .. } = self.abort;
+        match self.claimant {
+            Claimant::Superblock => format!("{major}:{minor}-fuseblk"),
+            Claimant::Descriptor => format!("{major}:{minor}"),
+        }
+    }
+
+    /// The server will not write, so programs shall see that.
+    pub(crate) fn make_read_only(&self) -> Result<(), Failure> {
+        let Some(mount) = &self.mount else { return Ok(()) };
+        vfs::make_read_only(mount.as_fd()).or_mount_failure("cannot make the mount read-only")
     }
 
     /// The last step: the mount becomes visible.

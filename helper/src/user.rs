@@ -7,18 +7,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fuse4fs_protocol::{MountRequest, Text};
-use rustix::fs::{FlockOperation, OFlags};
+use fuse4fs_protocol::{EngineOptions, MountRequest, ServingOptions, Text};
 
 use crate::args::Invocation;
 use crate::connect;
+use crate::facts;
 use crate::fusermount;
 use crate::handover::Handover;
+use crate::mount::TIGHTENED;
 use crate::options::{Options, ServerChoice};
-use crate::policy::{self, SourceKind};
-use crate::report::{Explain, Failure, Reporter};
-use crate::session::{Greeted, Session};
-use crate::source;
+use crate::policy;
+use crate::report::{Explain, Failure, Reporter, plain};
+use crate::session::{Greeted, Serving, Session};
+use crate::source::{self, Busy, Journal};
 use crate::spawn::{Privilege, Start};
 use crate::sys::open::Pinned;
 use crate::sys::{child, signal};
@@ -47,21 +48,33 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let options = Options::parse(&invocation.options, invocation.sloppy)?;
     let path = source::resolve(&invocation.source)?;
     let pinned = source::pin(&path)?;
-    policy::decide_user(&options, source::kind(&pinned))?;
+    let uring = facts::io_uring(options.serving.io_uring);
+    let hint = policy::decide_user(&options, source::kind(&pinned), uring)?;
+    let shown = invocation.source.to_string_lossy().into_owned();
+    if let Some(hint) = hint {
+        reporter.verbose(&shown, hint);
+    }
     let target = absolute_directory(&invocation.target)?;
-    let image = open_image(&pinned)?;
-    let journal = options.journal_path.as_deref().map(source::open_journal).transpose()?;
+    let write_protected = options.read_only != Some(true) && source::is_write_protected(&pinned);
+    let read_only = policy::read_only(&options, write_protected);
+    let image = open_image(&pinned, read_only)?;
+    let mut handover = Handover::of_image(image);
+    if let Some(path) = &options.journal_path {
+        handover.add_journal(Journal::pin(path)?.open(read_only)?);
+    }
     let interruptions = signal::interruptions().or_system_failure("cannot wait for signals")?;
-    let handover = Handover::of_image(image, journal.as_ref())?;
     let session = greet(&options, invocation.fake, &interruptions)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let job = Job { options: &options, name, handover, target: &target };
-    let mounted = job.mount(&invocation.source.to_string_lossy(), session)?;
-    if let (_, Some(warning)) = policy::access(&options) {
-        reporter.line(&invocation.source.to_string_lossy(), warning);
+    let job = Job { options: &options, name, read_only, handover, target: &target };
+    let session = job.mount(&shown, session)?;
+    if write_protected {
+        reporter.write_protected(&shown);
+    } else if session.state.tightened {
+        reporter.line(&shown, TIGHTENED);
     }
+    let server = session.leave();
     if invocation.fake {
-        wait_for_unmount(mounted, &interruptions, &target)?;
+        wait_for_unmount(server, &interruptions, &target)?;
     }
     Ok(())
 }
@@ -87,14 +100,14 @@ struct Job<'a> {
     options: &'a Options,
     /// Of the image, for log lines.
     name: String,
+    read_only: bool,
     handover: Handover,
     target: &'a Path,
 }
 
 impl Job<'_> {
-    /// Gives the server's pidfd.
-    fn mount(self, shown: &str, session: Session<Greeted>) -> Result<Option<OwnedFd>, Failure> {
-        let words = policy::fusermount_options(self.options, shown, is_root()?);
+    fn mount(self, shown: &str, session: Session<Greeted>) -> Result<Session<Serving>, Failure> {
+        let words = policy::fusermount_options(self.options, shown, self.read_only, is_root()?);
         let fuse = fusermount::mount(&words, self.target)?;
         let target = self.target;
         let served = self.serve(fuse, session);
@@ -108,37 +121,37 @@ impl Job<'_> {
         mut self,
         fuse: OwnedFd,
         session: Session<Greeted>,
-    ) -> Result<Option<OwnedFd>, Failure> {
-        self.handover.add_connection(fuse)?;
+    ) -> Result<Session<Serving>, Failure> {
+        self.handover.add_connection(fuse, self.options.serving.threads)?;
         self.handover.add_memory_pressure(session.state.server_pid);
         let request = MountRequest {
             fds: self.handover.roles()?,
             device_name: Text::lossy(&self.name),
-            read_only: policy::access(self.options).0,
+            read_only: self.read_only,
             request_timeout: self.options.request_timeout,
             log_level: self.options.log_level,
-            engine: policy::engine(self.options),
+            serving: ServingOptions { cpus: facts::cpus(), ..self.options.serving.clone() },
+            engine: EngineOptions {
+                mount_point: Text::lossy(&self.target.to_string_lossy()),
+                ..self.options.engine.clone()
+            },
         };
         let session = session.request(request, &self.handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(self);
-        Ok(session.verdict(|_, _, _| {})?.leave())
+        session.verdict(|_, _, _| {})
     }
 }
 
-/// The image with the caller's rights, locked against writers for as long as the server has it.
-fn open_image(pinned: &Pinned) -> Result<OwnedFd, Failure> {
-    let image = pinned
-        .open(OFlags::RDONLY | OFlags::NONBLOCK)
-        .or_mount_failure("cannot open it for reading")?;
-    if matches!(source::kind(pinned), SourceKind::File { .. })
-        && rustix::fs::flock(&image, FlockOperation::NonBlockingLockShared).is_err()
-    {
-        return Err(Failure::mount(
-            "the image is in use: another program writes it; see lslocks(8)",
-        ));
-    }
-    Ok(image)
+/// The image with the caller's rights.
+fn open_image(pinned: &Pinned, read_only: bool) -> Result<OwnedFd, Failure> {
+    source::open_alone(pinned, read_only).map_err(|busy| match busy {
+        Busy::Claimed => Failure::mount("the device is in use: mounted, or opened by mkfs or fsck"),
+        Busy::Locked => {
+            Failure::mount("the image is in use: another program has locked it; see lslocks(8)")
+        }
+        Busy::Other(error) => Failure::mount(format!("cannot open it: {}", plain(&error))),
+    })
 }
 
 fn absolute_directory(target: &Path) -> Result<PathBuf, Failure> {

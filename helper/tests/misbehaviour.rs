@@ -56,6 +56,20 @@ fn a_spawned_server_that_misbehaves_leaves_nothing() {
 }
 
 #[test]
+fn a_spawned_server_that_misbehaves_leaves_nothing_of_a_read_write_mount() {
+    std::thread::scope(|scope| {
+        for (behaviour, words) in CASES {
+            scope.spawn(move || {
+                let mut place = Place::with_server(behaviour);
+                fails(&place, &place.spawn_rw(), behaviour, words);
+                place.is_clean();
+                assert!(std::fs::File::open(place.image()).unwrap().try_lock().is_ok());
+            });
+        }
+    });
+}
+
+#[test]
 fn a_server_of_systemds_that_misbehaves_leaves_nothing() {
     std::thread::scope(|scope| {
         for (behaviour, words) in CASES {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{MOUNT, Place, eventually, run};
+use support::{Losetup, MOUNT, Place, eventually, run};
 
 fn good() -> Place {
     Place::with_server("good")
@@ -37,23 +37,10 @@ fn systemds_server_is_used_by_its_socket() {
 }
 
 #[test]
-fn who_does_not_ask_for_read_only_gets_it_with_one_line() {
-    let place = good();
-    let said = place.mount(&place.spawn().replace("ro,", "rw,"));
-    said.one_line(0, "WARNING: mounted read-only");
-    assert!(fs::File::create(place.target().join("x")).is_err());
-}
-
-#[test]
 fn the_server_outlives_the_helper_and_has_ids_that_nobody_else_has() {
     let place = good();
     place.mount(&place.spawn()).nothing();
-    let pid = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(Result::ok)
-        .find(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == place.server))
-        .unwrap()
-        .path();
+    let pid = place.process();
     let status = fs::read_to_string(pid.join("status")).unwrap();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
     let uid: u32 = uid.split('\t').next().unwrap().parse().unwrap();
@@ -189,27 +176,10 @@ fn an_image_that_a_writer_has_locked_is_busy() {
     place.is_clean();
 }
 
-/// A loop device made by losetup(8), gone with the value.
-struct Losetup(String);
-
-impl Losetup {
-    fn new(file: &Path) -> Self {
-        let said = run(Command::new("losetup").args(["--show", "-f"]).arg(file));
-        assert_eq!(said.code, Some(0), "{said:?}");
-        Self(said.stdout.trim().to_owned())
-    }
-}
-
-impl Drop for Losetup {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["-d", &self.0]).status();
-    }
-}
-
 #[test]
 fn a_device_is_mounted_under_the_name_that_was_given() {
     let place = good();
-    let device = Losetup::new(&place.image());
+    let device = Losetup::new(&place.image(), &[]);
     let link = place.path("disk");
     std::os::unix::fs::symlink(&device.0, &link).unwrap();
     let said = run(Command::new(MOUNT).arg(&link).arg(place.target()).args(["-o", &place.spawn()]));
@@ -225,7 +195,7 @@ fn a_label_finds_its_device() {
     let image = place.file("labelled", 8 << 20);
     let label = format!("t{}", std::process::id());
     assert_eq!(run(Command::new("mkfs.ext4").args(["-q", "-L", &label]).arg(&image)).code, Some(0));
-    let device = Losetup::new(&image);
+    let device = Losetup::new(&image, &[]);
     let said = run(Command::new(MOUNT)
         .arg(format!("LABEL={label}"))
         .arg(place.target())
@@ -241,7 +211,7 @@ fn a_device_that_the_kernel_has_mounted_is_busy() {
     let image = place.file("kernels", 8 << 20);
     assert_eq!(run(Command::new("mkfs.ext4").arg("-q").arg(&image)).code, Some(0));
     {
-        let device = Losetup::new(&image);
+        let device = Losetup::new(&image, &[]);
         fs::create_dir(place.path("kernel")).unwrap();
         let mount = run(Command::new("mount")
             .args(["-t", "ext4", "-o", "ro", &device.0])
@@ -345,7 +315,7 @@ fn a_remount_changes_flags_and_keeps_the_mount_read_only() {
     remount("remount,ro").nothing();
     let line = place.mounts().remove(0);
     assert!(line.contains(" ro,relatime "), "{line}");
-    remount("remount,rw").one_line(32, "does not write");
+    remount("remount,rw").one_line(32, "unmount it, and mount it again");
 }
 
 #[test]
@@ -355,10 +325,10 @@ fn a_check_tells_who_serves_and_how() {
     let said = check(&place.spawn());
     assert_eq!(said.code, Some(0), "{said:?}");
     let server = place.server.display().to_string();
-    assert_eq!(said.stdout, format!("fake-server 0, protocol 1, by {server}\n"));
+    assert_eq!(said.stdout, format!("fake-server 0, protocol 2, by {server}\n"));
     let options = place.systemd();
     let said = check(&options);
-    assert!(said.stdout.contains("protocol 1, by systemd (/"), "{said:?}");
+    assert!(said.stdout.contains("protocol 2, by systemd (/"), "{said:?}");
     check("server=systemd:/nowhere").one_line(1, "no server at /nowhere");
     place.is_clean();
 }

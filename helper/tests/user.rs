@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 
-use support::{MOUNT, Place, Said, USER, eventually, run};
+use rustix::fs::OFlags;
+use support::{Losetup, MOUNT, Place, Said, USER, eventually, run};
 
 /// nobody
 const UID: u32 = 65534;
@@ -59,12 +60,7 @@ fn a_user_sees_an_image_and_takes_it_away_again() {
 fn a_users_server_runs_as_the_user_in_namespaces() {
     let place = users_place("good");
     mount(&place, USER, "").nothing();
-    let pid = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|pid| fs::read_link(pid.join("exe")).is_ok_and(|exe| exe == place.server))
-        .unwrap();
+    let pid = place.process();
     let status = fs::read_to_string(pid.join("status")).unwrap();
     assert!(status.contains(&format!("Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n")), "{status}");
     assert_eq!(fs::metadata(place.target()).unwrap_err().raw_os_error(), Some(13));
@@ -73,6 +69,40 @@ fn a_users_server_runs_as_the_user_in_namespaces() {
         assert_ne!(of(pid.to_str().unwrap()), of("/proc/self"), "{namespace}");
     }
     unmount(&place);
+}
+
+#[test]
+fn a_user_writes_an_image_that_may_be_written_and_is_told_otherwise() {
+    let mut place = users_place("writable");
+    let (read_write, image) = (place.spawn_rw(), place.image());
+    let mount = || run(as_user(USER).arg(&image).arg(place.target()).args(["-o", &read_write]));
+    mount().nothing();
+    let line = place.mounts().remove(0);
+    assert!(line.contains(&format!(" - fuse.fuse4fs {} rw,", image.display())), "{line}");
+    let flags = place.descriptors(image.to_str().unwrap());
+    assert!(flags.iter().all(|flags| flags.contains(OFlags::RDWR)) && flags.len() == 1);
+    assert!(fs::File::open(&image).unwrap().try_lock_shared().is_err());
+    unmount(&place);
+    assert!(eventually(|| place.servers() == 0));
+
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o444)).unwrap();
+    mount().one_line(0, &format!("{} is write-protected, mounting read-only", image.display()));
+    let line = place.mounts().remove(0);
+    assert!(line.contains(" ro,nosuid,nodev,"), "{line}");
+    let flags = place.descriptors(image.to_str().unwrap());
+    assert!(flags.iter().all(|flags| !flags.contains(OFlags::RDWR)) && flags.len() == 1);
+    unmount(&place);
+    place.is_clean();
+}
+
+#[test]
+fn a_user_is_told_that_the_server_writes_nothing() {
+    let mut place = users_place("good");
+    let options = place.spawn_rw();
+    let said = run(as_user(USER).arg(place.image()).arg(place.target()).args(["-o", &options]));
+    said.one_line(0, "WARNING: mounted read-only");
+    unmount(&place);
+    place.is_clean();
 }
 
 #[test]
@@ -175,6 +205,24 @@ fn root_may_use_it_where_there_are_no_loop_devices() {
     place.is_clean();
 }
 
+#[test]
+fn a_device_that_is_in_use_is_not_written() {
+    let mut place = Place::with_server("writable");
+    let device = Losetup::new(&place.image(), &[]);
+    let mode = rustix::fs::Mode::empty();
+    let held = rustix::fs::open(&device.0, OFlags::RDWR | OFlags::EXCL, mode).unwrap();
+    let mount = |options: &str| {
+        run(Command::new(USER).arg(&device.0).arg(place.target()).args(["-o", options]))
+    };
+    mount(&place.spawn_rw()).one_line(32, "the device is in use");
+    drop(held);
+    mount(&place.spawn_rw()).nothing();
+    assert!(place.descriptors(&device.0).iter().all(|flags| flags.contains(OFlags::RDWR)));
+    place.unmount();
+    drop(device);
+    place.is_clean();
+}
+
 /// A user namespace in which no further one can be made, with `UID` as 1000; gone with the value.
 struct NoNamespaces(Child);
 
@@ -216,7 +264,7 @@ fn where_users_may_not_have_namespaces_the_server_is_told_and_root_gets_a_clear_
     let check = ["--check", "-o", &options];
     // The fake server answers in this case only if it was started with --no-namespaces.
     let said = inside.run_as(1000, MOUNT, &check);
-    assert!(said.stdout.starts_with("fake-server 0 without namespaces, protocol 1"), "{said:?}");
+    assert!(said.stdout.starts_with("fake-server 0 without namespaces, protocol 2"), "{said:?}");
     inside.run_as(0, MOUNT, &check).one_line(1, "cannot make namespaces for the server");
     place.is_clean();
 }

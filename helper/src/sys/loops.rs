@@ -113,7 +113,11 @@ fn path(number: u32) -> String {
 
 /// Loop device `number`, if it has a node in /dev.
 pub(crate) fn open(number: u32) -> io::Result<LoopDevice> {
-    let fd = well_known(&path(number), OFlags::RDONLY)?;
+    open_for(number, OFlags::RDONLY)
+}
+
+fn open_for(number: u32, flags: OFlags) -> io::Result<LoopDevice> {
+    let fd = well_known(&path(number), flags)?;
     Ok(LoopDevice { fd, number })
 }
 
@@ -134,15 +138,25 @@ pub(crate) fn bound() -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Shows `backing` of `file`, read-only, on a free loop device that clears itself on last close.
+/// Shows `backing` of `file` on a free loop device that clears itself on last close.
+///
+/// The descriptor that it gives can only read: one that writes would be in the way of a mount where
+/// the kernel keeps mounted devices from being written.
 ///
 /// Direct I/O is a wish: the driver goes without where the file cannot do it.
 ///
 /// # Errors
 /// ENOENT: the machine or container has no loop devices. EBUSY: another one took the free device.
-pub(crate) fn configure(file: BorrowedFd<'_>, backing: &Backing) -> io::Result<LoopDevice> {
+pub(crate) fn configure(
+    file: BorrowedFd<'_>,
+    backing: &Backing,
+    read_only: bool,
+) -> io::Result<LoopDevice> {
     let control = well_known("/dev/loop-control", OFlags::RDWR)?;
-    let device = open(free_number(control.as_fd())?)?;
+    // The driver makes it read-only unless both the file and this are open for writing.
+    let (mode, flag) =
+        if read_only { (OFlags::RDONLY, LO_FLAGS_READ_ONLY) } else { (OFlags::RDWR, 0) };
+    let device = open_for(free_number(control.as_fd())?, mode)?;
     let config = LoopConfig {
         fd: u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?,
         block_size: 0,
@@ -155,7 +169,7 @@ pub(crate) fn configure(file: BorrowedFd<'_>, backing: &Backing) -> io::Result<L
             number: 0,
             encrypt_type: 0,
             encrypt_key_size: 0,
-            flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO,
+            flags: flag | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO,
             file_name: [0; 64],
             crypt_name: [0; 64],
             encrypt_key: [0; 32],
@@ -165,7 +179,7 @@ pub(crate) fn configure(file: BorrowedFd<'_>, backing: &Backing) -> io::Result<L
     };
     // SAFETY: LOOP_CONFIGURE reads one struct loop_config, whose layout is LoopConfig's.
     unsafe { ioctl(&device.fd, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }?;
-    Ok(device)
+    if read_only { Ok(device) } else { open(device.number) }
 }
 
 fn free_number(control: BorrowedFd<'_>) -> io::Result<u32> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, Stat};
 
@@ -25,6 +25,11 @@ impl Pinned {
         &self.stat
     }
 
+    /// Where it is now, for people; empty when that cannot be told.
+    pub(crate) fn path(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd())).unwrap_or_default()
+    }
+
     /// The same object, opened for use.
     pub(crate) fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
         again(self.fd.as_fd(), flags)
@@ -37,9 +42,9 @@ impl AsFd for Pinned {
     }
 }
 
-/// What `fd` holds, opened once more.
+/// What `fd` holds, opened once more. Somebody else chose it, so it never becomes our terminal.
 pub(crate) fn again(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
-    well_known(&format!("/proc/self/fd/{}", fd.as_raw_fd()), flags)
+    well_known(&format!("/proc/self/fd/{}", fd.as_raw_fd()), flags | OFlags::NOCTTY)
 }
 
 /// A device or /proc file that has its well-known name.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
 
 /// A file system being configured.
 #[derive(Debug)]
@@ -106,15 +106,11 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Changes flags of the one mount whose root `mount` holds.
-pub(crate) fn set_attributes(
-    mount: BorrowedFd<'_>,
-    set: MountAttrFlags,
-    clear: MountAttrFlags,
-) -> io::Result<()> {
+/// Makes the one mount whose root `mount` holds read-only; its server is not asked.
+pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
     let attributes = MountAttr {
-        set: set.bits().into(),
-        clear: clear.bits().into(),
+        set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(),
+        clear: 0,
         propagation: 0,
         userns_fd: 0,
     };
@@ -130,6 +126,15 @@ pub(crate) fn set_attributes(
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets all flags of the mount whose root `root` holds, and of its superblock. May wait for the server.
+///
+/// # Errors
+/// EBUSY: it shall become read-only, and something on it is open for writing.
+pub(crate) fn remount(root: BorrowedFd<'_>, flags: MountFlags) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", root.as_raw_fd());
+    Ok(rustix::mount::mount_remount(path, flags, c"")?)
 }
 
 /// The control file system, held by a mount of our own: /sys/fs/fuse may not be mounted here.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use tempfile::TempDir;
 
 pub(crate) const MOUNT: &str = env!("CARGO_BIN_EXE_mount-fuse4fs");
@@ -65,9 +66,14 @@ impl Place {
         self.path("mnt")
     }
 
-    /// `server=spawn:` this place's server.
+    /// `server=spawn:` this place's server, for a read-only mount.
     pub(crate) fn spawn(&self) -> String {
         format!("ro,server_timeout=2,server=spawn:{}", self.server.display())
+    }
+
+    /// The same for a read-write mount.
+    pub(crate) fn spawn_rw(&self) -> String {
+        self.spawn().replace("ro,", "rw,")
     }
 
     /// Starts the server in systemd's place; `server=systemd:` its socket.
@@ -108,6 +114,31 @@ impl Place {
             .map(|file| PathBuf::from(file.trim_end()))
             .filter(|file| file.starts_with(self.directory.path()))
             .collect()
+    }
+
+    /// /proc directory of this place's server.
+    pub(crate) fn process(&self) -> PathBuf {
+        let is_ours = |pid: &PathBuf| {
+            fs::read_link(pid.join("exe")).is_ok_and(|program| program == self.server)
+        };
+        let all = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        all.map(|entry| entry.path()).find(is_ours).unwrap()
+    }
+
+    /// Open flags of the server's descriptors whose name begins like this.
+    pub(crate) fn descriptors(&self, name: &str) -> Vec<OFlags> {
+        let process = self.process();
+        let mut all = Vec::new();
+        for entry in fs::read_dir(process.join("fd")).unwrap().filter_map(Result::ok) {
+            let target = fs::read_link(entry.path()).unwrap();
+            if target.to_str().unwrap().starts_with(name) {
+                let info = process.join("fdinfo").join(entry.file_name());
+                let info = fs::read_to_string(info).unwrap();
+                let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();
+                all.push(OFlags::from_bits_retain(u32::from_str_radix(flags, 8).unwrap()));
+            }
+        }
+        all
     }
 
     /// Processes of this place's server.
@@ -201,4 +232,21 @@ fn fake_server() -> PathBuf {
     let path = Path::new(MOUNT).with_file_name("examples").join("fake_server");
     assert!(path.exists(), "no {}; build it: cargo build --examples", path.display());
     path
+}
+
+/// A loop device made by losetup(8), gone with the value.
+pub(crate) struct Losetup(pub(crate) String);
+
+impl Losetup {
+    pub(crate) fn new(file: &Path, more: &[&str]) -> Self {
+        let said = run(Command::new("losetup").args(["--show", "-f"]).args(more).arg(file));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        Self(said.stdout.trim().to_owned())
+    }
+}
+
+impl Drop for Losetup {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.0]).status();
+    }
 }
