@@ -133,7 +133,8 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
-    fn after(self, skip: u32) -> Self {
+    /// What backs the blocks from the `skip`th on.
+    pub(crate) fn after(self, skip: u32) -> Self {
         let later = |first: BlockNr| BlockNr::new(first.get().saturating_add(skip.into()));
         match self {
             Self::Hole => Self::Hole,
@@ -238,6 +239,11 @@ impl Names {
     /// Whether the name with `key` on the disk is no longer there.
     pub(crate) fn is_removed(&self, key: &[u8]) -> bool {
         self.removed.contains(key)
+    }
+
+    /// Names that are no longer on the disk, as their keys.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        self.removed.iter().map(|key| &**key)
     }
 
     /// The inode of the added name with `key`.

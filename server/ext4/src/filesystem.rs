@@ -1,10 +1,14 @@
 //! The mounted file system as its callers see it. The verbs are `impl Filesystem` blocks in `ops/`.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::device::BlockDevice;
 use crate::error::Error;
 use crate::geometry::Geometry;
+use crate::mmp::{Claim, NodeName};
+use crate::rules::Rules;
 use crate::superblock::Facts;
 use crate::usage::Usage;
 use crate::volume::Volume;
@@ -12,7 +16,7 @@ use crate::volume::Volume;
 /// Options of a mount.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
-    /// Nothing is ever written to the device. The only mode so far.
+    /// Nothing is ever written to the device.
     pub read_only: bool,
     /// Do not look at the journal: shows the tree unreplayed.
     pub noload: bool,
@@ -22,6 +26,68 @@ pub struct MountOptions {
     pub journal: Option<Arc<dyn BlockDevice>>,
     /// Budget of the metadata cache in bytes.
     pub cache_bytes: u64,
+    /// What counts for writable mounts, mostly.
+    pub writing: WriteOptions,
+}
+
+/// Options of a writable mount.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// Flush the device where the order of writes matters (`barrier`); else what the superblock says.
+    pub barrier: Option<bool>,
+    /// What happens to file data (`data=`); else what the superblock says.
+    pub data: Option<DataMode>,
+    /// What happens after an error (`errors=`); else what the superblock says.
+    pub errors: Option<ErrorPolicy>,
+    /// How old a transaction may get before it is committed (`commit=`).
+    pub commit_interval: Duration,
+    /// What is asked of all verbs; ACLs and `user.` attributes of those that read, too.
+    pub rules: Rules,
+    /// Where it is mounted, for s_last_mounted.
+    pub mount_point: Option<Vec<u8>>,
+    /// What other nodes are told who has it.
+    pub name: NodeName,
+    /// What is to be done wrong.
+    #[cfg(test)]
+    pub(crate) fault: Option<crate::journal::Fault>,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            barrier: None,
+            data: None,
+            errors: None,
+            commit_interval: Duration::from_secs(5),
+            rules: Rules::default(),
+            mount_point: None,
+            name: NodeName::default(),
+            #[cfg(test)]
+            fault: None,
+        }
+    }
+}
+
+/// What happens to file data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataMode {
+    /// It goes through the log, like metadata.
+    Journal,
+    /// It is on the device before the metadata that leads to it is committed.
+    Ordered,
+    /// Nothing is promised: after a crash, new files may show old data.
+    Writeback,
+}
+
+/// What happens after an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorPolicy {
+    /// It is recorded, and that is all.
+    Continue,
+    /// Nothing is written any more.
+    ReadOnly,
+    /// The process ends.
+    Panic,
 }
 
 impl core::fmt::Debug for dyn BlockDevice {
@@ -35,8 +101,13 @@ impl core::fmt::Debug for dyn BlockDevice {
 pub struct Filesystem {
     pub(crate) volume: Volume,
     pub(crate) facts: Facts,
-    /// Counted when statfs is first asked; nothing changes it on a read-only mount.
+    /// Counted when statfs is first asked; what is free is asked of the allocator where there is one.
     pub(crate) usage: OnceLock<Usage>,
+    pub(crate) writing: WriteOptions,
+    /// Nothing is written any more because everything is in its place.
+    pub(crate) closed: AtomicBool,
+    /// What keeps other nodes off.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl Filesystem {
@@ -46,10 +117,30 @@ impl Filesystem {
         &self.volume.geometry
     }
 
+    /// What mount options ask of all verbs.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.volume.rules
+    }
+
     /// What else the superblock says.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// What happens to file data where there is a journal: what the mount asked for, else what the
+    /// superblock says (EXT4_DEFM_JMODE), else [`DataMode::Ordered`].
+    #[must_use]
+    pub fn data_mode(&self) -> DataMode {
+        const JMODE: u32 = 0x60;
+        const JMODE_DATA: u32 = 0x20;
+        const JMODE_WBACK: u32 = 0x60;
+        self.writing.data.unwrap_or(match self.facts.default_mount_options & JMODE {
+            JMODE_DATA => DataMode::Journal,
+            JMODE_WBACK => DataMode::Writeback,
+            _ => DataMode::Ordered,
+        })
     }
 
     /// Corruption that verbs met and got around since the last call (a broken directory index that

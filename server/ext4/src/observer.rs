@@ -1,12 +1,28 @@
 //! Who hears what a mount is doing while it is made.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::journal::{FastCommitEnd, LogEnd};
+use crate::mmp::Guard;
 
 /// Hears what a mount is doing. Called from the mounting thread.
 pub trait Observer: Sync {
     /// Recovery has looked at `done` of `total` log blocks.
     fn replay(&self, done: u64, total: u64) {
         let _ = (done, total);
+    }
+
+    /// Called for each of `total` seconds in which another node could show that it has the file system
+    /// (multiple mount protection), after `done` of them: returns when the second is over.
+    fn await_other_node(&self, done: u64, total: u64) {
+        let _ = (done, total);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+
+    /// The file system is claimed by `guard`: a thread is to [`Guard::run`] it from now on.
+    fn guarded(&self, guard: &Arc<Guard>) {
+        let _ = guard;
     }
 
     /// Something a person should know although the mount goes on.
@@ -29,6 +45,13 @@ pub enum Notice {
     Replayed {
         /// Committed transactions.
         transactions: u32,
+    },
+    /// Orphans of the mount before were finished with.
+    Orphans {
+        /// Inodes without a name that were freed.
+        freed: u32,
+        /// Files that were cut to their size.
+        cut: u32,
     },
     /// The log did not end where a clean one does.
     LogEnded {
@@ -67,6 +90,9 @@ pub enum Notice {
 impl core::fmt::Display for Notice {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Orphans { freed, cut } => {
+                write!(f, "{freed} orphan inodes deleted, {cut} truncates cleaned up")
+            }
             Self::Replayed { transactions } => {
                 write!(f, "replayed {transactions} transactions of the journal in memory")
             }

@@ -37,6 +37,15 @@ impl Source {
         &self.device
     }
 
+    /// The byte of the device that is `skip` bytes into `first`, unless the log holds a newer copy of
+    /// one of the `count` blocks from there.
+    pub(crate) fn place(&self, first: BlockNr, skip: u32, count: u64) -> Option<u64> {
+        if self.overlay.holds(first.get(), count) {
+            return None;
+        }
+        first.get().checked_mul(self.block_size.into())?.checked_add(skip.into())
+    }
+
     /// Reads `into.len()` bytes starting `skip` bytes into `first`, across as many blocks as it
     /// takes; parts that the log holds come from there. The caller has checked the range.
     pub(crate) fn read(&self, first: BlockNr, skip: u32, into: &mut [u8]) -> Result<()> {

@@ -2,35 +2,97 @@
 //!
 //! Lower layers (map, dir, xattr, inode) take `&Volume`; only `mount.rs` builds one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::cache::{Block, Cache};
+use parking_lot::Mutex;
+
+use crate::alloc::Space;
+use crate::cache::{Block, Blocks};
 use crate::edits::Edits;
-use crate::error::{CorruptKind, Error, Place, Result};
+use crate::error::{CorruptKind, Error, IoOp, Place, Result};
 use crate::geometry::Geometry;
-use crate::ids::{BlockNr, on_disk};
-use crate::inode;
+use crate::ids::{BlockNr, in_memory, on_disk};
+use crate::inode::{self, FileKind, Inode, InodeFlags};
+use crate::journal::Journal;
 use crate::notices::Notices;
+use crate::orphan::Orphans;
+use crate::quota::Quotas;
+use crate::rules::Rules;
+use crate::sharing::Sharing;
 use crate::source::Source;
+use crate::superblock::Live;
 
 /// One mounted file system, below the verbs.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) geometry: Geometry,
     pub(crate) inodes: inode::Cache,
+    /// What fsync has to wait for.
+    pub(crate) changed: inode::Changed,
+    /// Access times on their way to the disk.
+    pub(crate) lazy: inode::Lazy,
+    /// What mount options ask of all verbs.
+    pub(crate) rules: Rules,
     pub(crate) notices: Notices,
+    /// One lock per inode in use, for the verbs.
+    pub(crate) locks: inode::Locks,
+    /// Taken to move a directory to another parent (s_vfs_rename_mutex).
+    pub(crate) renames: Mutex<()>,
+    /// Inodes that are in use without a name, or are being cut.
+    pub(crate) orphans: Orphans,
+    /// Quota files; set by `quota::open` where the mount may write.
+    pub(crate) quotas: OnceLock<Quotas>,
+    /// Attribute blocks and value inodes that may be shared.
+    pub(crate) sharing: Sharing,
+    /// Free blocks and inodes; set by `alloc::open` where the mount may write.
+    pub(crate) space: OnceLock<Space>,
+    /// Counts and errors on their way into the superblock.
+    pub(crate) superblock: Live,
     edits: Edits,
-    source: Source,
-    cache: Cache,
+    blocks: Blocks,
+    journal: Journal,
+    /// The content of all files goes through the log (data=journal).
+    journals_data: bool,
+    cache_bytes: u64,
 }
 
 impl Volume {
+    /// A volume whose changes go home only when [`Volume::write_home`] is called.
     pub(crate) fn new(geometry: Geometry, source: Source, cache_bytes: u64) -> Self {
         // Decoded inodes are a fraction of the blocks they come from.
         let inodes = inode::Cache::new(cache_bytes / 4);
-        let cache = Cache::new(cache_bytes.saturating_sub(cache_bytes / 4), geometry.block_size);
-        let (notices, edits) = (Notices::default(), Edits::default());
-        Self { geometry, inodes, notices, edits, source, cache }
+        let blocks = Blocks::new(source, cache_bytes.saturating_sub(cache_bytes / 4));
+        let superblock = Live::primary(&geometry);
+        Self {
+            geometry,
+            inodes,
+            changed: inode::Changed::default(),
+            lazy: inode::Lazy::default(),
+            rules: Rules::default(),
+            notices: Notices::default(),
+            locks: inode::Locks::default(),
+            renames: Mutex::new(()),
+            orphans: Orphans::default(),
+            quotas: OnceLock::new(),
+            sharing: Sharing::default(),
+            space: OnceLock::new(),
+            superblock,
+            edits: Edits::default(),
+            blocks,
+            journal: Journal::unlogged(),
+            journals_data: false,
+            cache_bytes,
+        }
+    }
+
+    /// The same volume with another journal, before anything was changed.
+    pub(crate) fn with_journal(self, journal: Journal) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Bytes of committed blocks that memory holds before they are written home.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        self.cache_bytes
     }
 
     pub(crate) fn block_size(&self) -> u32 {
@@ -38,12 +100,27 @@ impl Volume {
     }
 
     pub(crate) fn source(&self) -> &Source {
-        &self.source
+        self.blocks.source()
     }
 
     /// Gives up the volume for its source.
     pub(crate) fn into_source(self) -> Source {
-        self.source
+        self.blocks.into_source()
+    }
+
+    /// For handles, commits and checkpoints.
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// Whether anything was ever changed, or may be.
+    pub(crate) fn may_change(&self) -> bool {
+        !matches!(self.journal, Journal::ReadOnly)
+    }
+
+    /// For handles, commits and checkpoints.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// What fast commits changed.
@@ -62,7 +139,25 @@ impl Volume {
     /// [`CorruptKind::BlockRange`] if a pointer on the disk led outside the file system; I/O errors.
     pub(crate) fn metadata(&self, nr: BlockNr) -> Result<Arc<Block>> {
         self.check_range(nr, 1)?;
-        self.cache.get(&self.source, nr)
+        self.blocks.newest(nr)
+    }
+
+    /// Keeps damage that a verb got around for the log, see [`Notices`].
+    pub(crate) fn notice(&self, error: Error) {
+        self.notices.corruption(error);
+        // It is to be written down, which is no work for who may not wait: its answer is of no use.
+        self.source().device().may_wait();
+    }
+
+    /// The content of all files is to go through the log (data=journal), before anything was changed.
+    pub(crate) fn journal_data(&mut self) {
+        self.journals_data = true;
+    }
+
+    /// Whether the content of `inode` goes through the log (`ext4_inode_journal_mode`).
+    pub(crate) fn journals(&self, inode: &Inode) -> bool {
+        let wanted = self.journals_data || inode.flags.has(InodeFlags::JOURNAL_DATA);
+        wanted && inode.kind == FileKind::Regular && self.journal.has_log()
     }
 
     /// File data past the cache: fills `into` from `skip` bytes into block `first`.
@@ -72,10 +167,58 @@ impl Volume {
     pub(crate) fn data(&self, first: BlockNr, skip: u32, into: &mut [u8]) -> Result<()> {
         let bytes = on_disk(into.len()).saturating_add(skip.into());
         self.check_range(first, bytes.div_ceil(self.block_size().into()))?;
-        self.source.read(first, skip, into)
+        self.blocks.source().read(first, skip, into)
     }
 
-    fn check_range(&self, first: BlockNr, count: u64) -> Result<()> {
+    /// As [`Volume::data`], for content that goes through the log: what is not home yet is in memory.
+    /// The caller holds the inode's lock, so that no version comes meanwhile.
+    ///
+    /// # Errors
+    /// As [`Volume::metadata`].
+    pub(crate) fn logged_data(&self, first: BlockNr, skip: u32, into: &mut [u8]) -> Result<()> {
+        let bytes = on_disk(into.len()).saturating_add(skip.into());
+        let count = bytes.div_ceil(self.block_size().into());
+        // Before the device is read: a version that leaves memory is on the device.
+        let newer: Vec<Arc<Block>> =
+            (0..count).filter_map(|index| self.blocks.changed(first.checked_add(index)?)).collect();
+        self.data(first, skip, into)?;
+        let size = in_memory(self.block_size().into());
+        let skip = in_memory(skip.into());
+        for block in newer {
+            let index = in_memory(block.nr().get().saturating_sub(first.get()));
+            let start = index.saturating_mul(size);
+            let before = skip.saturating_sub(start);
+            let to = into.iter_mut().skip(start.saturating_sub(skip));
+            to.zip(block.bytes().iter().skip(before)).for_each(|(to, from)| *to = *from);
+        }
+        Ok(())
+    }
+
+    /// The byte of the device that is `skip` bytes into block `first`, if it and the `len` bytes from
+    /// there can be read from the device as they are. Not for content that goes through the log.
+    ///
+    /// # Errors
+    /// [`CorruptKind::BlockRange`].
+    pub(crate) fn place(&self, first: BlockNr, skip: u32, len: u64) -> Result<Option<u64>> {
+        let bytes = len.saturating_add(skip.into());
+        let count = bytes.div_ceil(self.block_size().into());
+        self.check_range(first, count)?;
+        Ok(self.blocks.source().place(first, skip, count))
+    }
+
+    /// File data past the cache: whole blocks from `first` on.
+    ///
+    /// # Errors
+    /// As [`Volume::metadata`].
+    pub(crate) fn write_data(&self, first: BlockNr, bytes: &[u8]) -> Result<()> {
+        let count = on_disk(bytes.len()).div_ceil(self.block_size().into());
+        self.check_range(first, count)?;
+        let fail = |source| Error::Io { op: IoOp::Write, place: Place::block(first), source };
+        let byte = first.get().saturating_mul(self.block_size().into());
+        self.source().device().write_at(byte, bytes).map_err(fail)
+    }
+
+    pub(crate) fn check_range(&self, first: BlockNr, count: u64) -> Result<()> {
         if self.geometry.contains(first, count) {
             return Ok(());
         }

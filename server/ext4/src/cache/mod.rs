@@ -1,9 +1,20 @@
-//! Metadata blocks in memory, clean ones only: an evicting cache over [`Source`].
+//! Metadata blocks in memory: an evicting cache of clean ones over [`Source`], and the changed ones
+//! ([`dirty::Dirty`]), which stay until the journal has written them home. [`Blocks`] holds both.
 //!
 //! File data never enters here (the kernel's page cache holds it), so a copy of a big file cannot
-//! displace directories and inode tables. Blocks are immutable once read.
+//! displace directories and inode tables. A block in memory is an immutable version: a change makes
+//! a new one, so a reader keeps what it has and a committing transaction needs no frozen copies.
 //! # Locking
-//! The cache is internally sharded; no lock is held while the device is read.
+//! The cache is internally sharded; no lock is held while the device is read. A shard of
+//! [`dirty::Dirty`] is locked while one block is edited; nothing else is taken under it but the clean
+//! cache's shard.
+
+mod blocks;
+mod dirty;
+
+pub(crate) use blocks::{BATCH_BYTES, Blocks};
+
+mod load;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +26,8 @@ use crate::error::Result;
 use crate::ids::{BlockNr, on_disk};
 use crate::source::Source;
 
+pub(crate) use load::get_or_load;
+
 /// One metadata block as it stands on the disk (or in the log, where that is newer).
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -24,6 +37,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// A new version of a block, whose checks the writer vouches for.
+    pub(crate) fn written(nr: BlockNr, bytes: Box<[u8]>) -> Self {
+        Self { nr, bytes, verified: AtomicBool::new(true) }
+    }
+
     pub(crate) fn nr(&self) -> BlockNr {
         self.nr
     }
@@ -65,9 +83,20 @@ impl Cache {
         Self { blocks: QuickCache::with_weighter(items, budget, ByBytes) }
     }
 
+    /// Forgets what the device held.
+    pub(crate) fn remove(&self, nr: BlockNr) {
+        self.blocks.remove(&nr);
+    }
+
+    /// Takes a version that the device holds by now. A read of an older one that is under way is
+    /// not kept.
+    pub(crate) fn insert(&self, block: Arc<Block>) {
+        self.blocks.insert(block.nr, block);
+    }
+
     /// The block, from memory or from `source`. The caller has checked the range.
     pub(crate) fn get(&self, source: &Source, nr: BlockNr) -> Result<Arc<Block>> {
-        self.blocks.get_or_insert_with(&nr, || {
+        get_or_load(&self.blocks, &nr, &**source.device(), || {
             let mut bytes = vec![0; crate::ids::in_memory(source.block_size().into())];
             source.read(nr, 0, &mut bytes)?;
             Ok(Arc::new(Block { nr, bytes: bytes.into(), verified: AtomicBool::new(false) }))

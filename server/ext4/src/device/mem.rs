@@ -20,6 +20,12 @@ impl MemDevice {
         Self { bytes: RwLock::new(bytes) }
     }
 
+    /// All bytes as they are now.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        self.bytes.read().clone()
+    }
+
     fn range(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
         let start = in_memory(offset);
         let end = start.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;

@@ -18,27 +18,28 @@ pub(crate) const MAGIC: u32 = 0xc03b_3998;
 /// JBD2_MIN_JOURNAL_BLOCKS: the kernel takes no shorter log.
 pub(crate) const MIN_BLOCKS: u32 = 1024;
 /// Bytes of a block's header.
-const HEADER: usize = size_of::<RawHeader>();
+pub(super) const HEADER: usize = size_of::<RawHeader>();
 /// Bytes of the checksum at the end of descriptor and revoke blocks (csum v2 and v3).
-const TAIL: usize = 4;
+pub(super) const TAIL: usize = 4;
 /// JBD2_DEFAULT_FAST_COMMIT_BLOCKS
 const DEFAULT_FC_BLOCKS: u32 = 256;
 
-const COMPAT_CHECKSUM: u32 = 0x1;
-const INCOMPAT_64BIT: u32 = 0x2;
-const INCOMPAT_ASYNC_COMMIT: u32 = 0x4;
-const INCOMPAT_CSUM_V2: u32 = 0x8;
-const INCOMPAT_CSUM_V3: u32 = 0x10;
+pub(super) const COMPAT_CHECKSUM: u32 = 0x1;
+pub(super) const INCOMPAT_64BIT: u32 = 0x2;
+pub(super) const INCOMPAT_ASYNC_COMMIT: u32 = 0x4;
+pub(super) const INCOMPAT_CSUM_V2: u32 = 0x8;
+pub(super) const INCOMPAT_CSUM_V3: u32 = 0x10;
+pub(super) const INCOMPAT_REVOKE: u32 = 0x1;
 const INCOMPAT_FAST_COMMIT: u32 = 0x20;
-/// REVOKE (0x1) and all of the above.
+/// All of the above.
 const INCOMPAT_KNOWN: u32 = 0x3f;
 
-const FLAG_ESCAPE: u16 = 0x1;
-const FLAG_SAME_UUID: u16 = 0x2;
-const FLAG_LAST_TAG: u16 = 0x8;
+pub(super) const FLAG_ESCAPE: u16 = 0x1;
+pub(super) const FLAG_SAME_UUID: u16 = 0x2;
+pub(super) const FLAG_LAST_TAG: u16 = 0x8;
 
-const CHECKSUM_CRC32: u8 = 1;
-const CHECKSUM_CRC32C: u8 = 4;
+pub(super) const CHECKSUM_CRC32: u8 = 1;
+pub(super) const CHECKSUM_CRC32C: u8 = 4;
 
 /// `journal_header_t`.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -333,14 +334,14 @@ pub(crate) struct Commit {
 }
 
 impl LogFormat {
-    fn seed(&self) -> Option<u32> {
+    pub(super) fn seed(&self) -> Option<u32> {
         match self.checksums {
             LogChecksums::Short(seed) | LogChecksums::Full(seed) => Some(seed),
             LogChecksums::None | LogChecksums::Transaction => None,
         }
     }
 
-    fn tag_bytes(&self) -> usize {
+    pub(super) fn tag_bytes(&self) -> usize {
         match (self.checksums, self.wide) {
             (LogChecksums::Full(_), _) => 16,
             (LogChecksums::Short(_), true) => 14,

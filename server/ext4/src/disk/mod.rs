@@ -5,6 +5,7 @@
 //! little-endian except jbd2's structures, which are big-endian.
 //! Source: Documentation/filesystems/ext4/, "Data Structures and Algorithms".
 
+pub(crate) mod bitmap;
 pub mod checksum;
 pub(crate) mod dirent;
 pub(crate) mod dx;
@@ -13,6 +14,10 @@ pub(crate) mod fast_commit;
 pub mod group_desc;
 pub mod inode;
 pub(crate) mod jbd2;
+pub(crate) mod log_blocks;
+pub(crate) mod mmp;
+pub(crate) mod orphan;
+pub(crate) mod quota;
 pub mod superblock;
 pub(crate) mod xattr;
 

@@ -130,6 +130,38 @@ impl Area {
         Ok(())
     }
 
+    /// The device the log is on.
+    pub(crate) fn device(&self) -> &Arc<dyn BlockDevice> {
+        &self.device
+    }
+
+    /// Writes whole blocks to log block `at` and those after it. `durable`: they are when
+    /// this returns, and only they.
+    ///
+    /// # Errors
+    /// [`CorruptKind::JournalMap`] past the log's end; I/O errors.
+    pub(crate) fn write(&self, at: u32, bytes: &[u8], durable: bool) -> Result<()> {
+        let mut rest = bytes;
+        let mut position = u64::from(at).saturating_mul(self.block_size.into());
+        while !rest.is_empty() {
+            let (byte, left) = self.locate(position).ok_or_else(|| misplaced(at))?;
+            let len = in_memory(left.min(on_disk(rest.len())));
+            let (now, later) = rest.split_at_checked(len).ok_or_else(|| misplaced(at))?;
+            let written = match durable {
+                true => self.device.write_through(byte, now),
+                false => self.device.write_at(byte, now),
+            };
+            written.map_err(|source| {
+                let place = byte.checked_div(self.block_size.into()).map(BlockNr::new);
+                let place = Place { block: place, ..Place::default() };
+                Error::Io { op: IoOp::Write, place, source }
+            })?;
+            position = position.saturating_add(on_disk(len));
+            rest = later;
+        }
+        Ok(())
+    }
+
     /// Byte on the device of byte `position` of the log, and how many bytes follow in one piece.
     fn locate(&self, position: u64) -> Option<(u64, u64)> {
         let size = u64::from(self.block_size);

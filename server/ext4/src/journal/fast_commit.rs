@@ -20,9 +20,10 @@ use crate::journal::recovery::Reader;
 const MAX_TAGS: u32 = 1 << 18;
 
 /// Why fast commits end where they do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FastCommitEnd {
     /// At something that is no part of them: the usual end.
+    #[default]
     Clean,
     /// In a fast commit that is incomplete or damaged.
     Unfinished,
@@ -33,7 +34,7 @@ pub enum FastCommitEnd {
 }
 
 /// What counts of the area.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FastCommits {
     /// Complete fast commits.
     pub(crate) commits: u32,

@@ -66,8 +66,22 @@ impl Overlay {
         Self { copies: copies.into(), area: Some(area) }
     }
 
+    /// Runs of neighbouring blocks that have copies: the first of each, and how many.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (BlockNr, usize)> {
+        let runs =
+            self.copies.chunk_by(|left, right| left.block.checked_add(1) == Some(right.block));
+        runs.filter_map(|run| Some((BlockNr::new(run.first()?.block), run.len())))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.copies.is_empty()
+    }
+
+    /// Whether the log has a copy of one of the `count` blocks from `first`.
+    pub(crate) fn holds(&self, first: u64, count: u64) -> bool {
+        let index = self.copies.partition_point(|copy| copy.block < first);
+        let end = first.saturating_add(count);
+        self.copies.get(index).is_some_and(|copy| copy.block < end)
     }
 
     /// Fills `into` from byte `start` of the file system: blocks the log holds come from the log
@@ -157,6 +171,14 @@ mod tests {
         assert_eq!(seen, [1, 13, 9, 4, 5, 15, 7]);
         let whole = bytes.chunks(1024).all(|block| block.iter().all(|&byte| byte == block[0]));
         assert!(whole);
+    }
+
+    #[test]
+    fn it_knows_which_blocks_it_holds() {
+        let (_, overlay) = overlay(vec![Copy::new(2, 5, 0), Copy::new(6, 7, 0)]);
+        let held: Vec<u64> = (0..9).filter(|block| overlay.holds(*block, 1)).collect();
+        assert_eq!(held, [2, 6]);
+        assert!(overlay.holds(3, 4) && !overlay.holds(3, 3) && !overlay.holds(7, u64::MAX));
     }
 
     #[test]

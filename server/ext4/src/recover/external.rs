@@ -58,7 +58,7 @@ pub(super) fn open(
     if log.first_user != volume.geometry.uuid {
         return Err(wrong("it serves another file system"));
     }
-    Ok(Journal { log, home: Home::Device(area) })
+    Ok(Journal { log, at, home: Home::Device(area) })
 }
 
 fn read(device: &dyn BlockDevice) -> Result<RawSuperblock> {

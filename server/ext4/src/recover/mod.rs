@@ -5,9 +5,14 @@
 //! nothing: a deleted inode has no name, and a truncated one its size.
 //! Kernel: fs/ext4/super.c `ext4_load_journal`, fs/jbd2/journal.c
 
+mod apply;
 mod external;
 mod fast_commit;
 mod space;
+mod writing;
+
+pub(crate) use apply::apply;
+pub(crate) use writing::{Opened, open};
 
 use std::sync::Arc;
 
@@ -81,19 +86,8 @@ pub(crate) fn replay(
     options: &MountOptions,
     observer: &dyn Observer,
 ) -> Result<Option<Replayed>> {
-    let features = &volume.geometry.features;
-    if options.noload || !features.compat.contains(Compat::HAS_JOURNAL) {
-        return Ok(None);
-    }
-    let dirty = features.incompat.contains(Incompat::RECOVER);
-    let journal = match (facts.journal_inode, facts.journal_device, &options.journal) {
-        (Some(_), Some(_), _) => Err(unusable("it is said to be inside and outside")),
-        (Some(nr), None, _) => Journal::internal(volume, nr),
-        (None, _, Some(device)) => external::open(volume, &facts.journal_uuid, device),
-        (None, _, None) if dirty => Err(Unmountable::ExternalJournalMissing.into()),
-        (None, _, None) => return Ok(None),
-    };
-    let journal = journal.map_err(explain)?;
+    let dirty = volume.geometry.features.incompat.contains(Incompat::RECOVER);
+    let Some(journal) = find(volume, facts, options)? else { return Ok(None) };
     if journal.log.errno != 0 {
         observer.notice(Notice::JournalError { errno: journal.log.errno });
     }
@@ -109,6 +103,26 @@ pub(crate) fn replay(
     let end = recovered.end;
     let overlay = Some(Overlay::new(recovered.copies, area.clone()));
     Ok(Some(Replayed { area, log, overlay, end }))
+}
+
+/// The journal of the file system in `volume`, if it has one that is to be looked at. None also if
+/// it is elsewhere, not given, and not needed.
+fn find(volume: &Volume, facts: &Facts, options: &MountOptions) -> Result<Option<Journal>> {
+    let features = &volume.geometry.features;
+    if options.noload || !features.compat.contains(Compat::HAS_JOURNAL) {
+        return Ok(None);
+    }
+    let dirty = features.incompat.contains(Incompat::RECOVER);
+    let journal = match (facts.journal_inode, facts.journal_device, &options.journal) {
+        (Some(_), Some(_), _) => Err(unusable("it is said to be inside and outside")),
+        (Some(nr), None, _) => Journal::internal(volume, nr),
+        (None, _, Some(device)) => external::open(volume, &facts.journal_uuid, device),
+        (None, _, None) if dirty || !options.read_only => {
+            Err(Unmountable::ExternalJournalMissing.into())
+        }
+        (None, _, None) => return Ok(None),
+    };
+    journal.map(Some).map_err(explain)
 }
 
 fn tell(recovered: &Recovered, observer: &dyn Observer) {
@@ -144,6 +158,8 @@ fn explain(error: Error) -> Error {
 /// A journal whose superblock was read.
 struct Journal {
     log: LogSuperblock,
+    /// The block of the log's superblock.
+    at: u32,
     home: Home,
 }
 
@@ -173,7 +189,7 @@ impl Journal {
         let blocks = u32::try_from(blocks.min(volume.geometry.blocks_count)).unwrap_or(u32::MAX);
         let first = blocks_of(volume, &inode, 1)?;
         let log = read_superblock(&first, 0, blocks)?;
-        Ok(Self { log, home: Home::Inode(inode) })
+        Ok(Self { log, at: 0, home: Home::Inode(inode) })
     }
 
     /// All blocks of the log.

@@ -1,7 +1,10 @@
 //! The superblock: read, checked, and told apart into layout ([`Geometry`]) and everything else
 //! ([`Facts`]).
 //!
+//! [`Live`] is how it is written.
 //! Kernel: fs/ext4/super.c `ext4_load_super`
+
+mod live;
 
 use crate::device::BlockDevice;
 use crate::disk::superblock::{OFFSET, RawSuperblock, SIZE, seconds, text};
@@ -9,6 +12,8 @@ use crate::error::{CorruptKind, Error, IoOp, Place, Result, Unmountable};
 use crate::geometry::{self, Geometry};
 use crate::ids::{BlockNr, GroupNr, InodeNr, on_disk};
 use crate::source::Source;
+
+pub(crate) use live::{LABEL_BYTES, Live, Opening, STATE_ERROR, STATE_VALID, make_recovering, now};
 
 /// A superblock that passed all checks.
 #[derive(Clone, Debug)]
@@ -79,6 +84,8 @@ pub struct Facts {
     pub max_mount_count: i16,
     /// log2 of the groups that keep their metadata together (flex_bg).
     pub log_groups_per_flex: u8,
+    /// KiB written in the life of the file system.
+    pub kbytes_written: u64,
     /// Errors recorded since the last check.
     pub error_count: u32,
     /// The first of them.
@@ -158,12 +165,16 @@ impl Superblock {
 }
 
 /// The byte at which the superblock at `kib` KiB lies, else the primary one.
-fn place(kib: Option<u64>) -> Result<u64> {
+pub(crate) fn place(kib: Option<u64>) -> Result<u64> {
     let Some(kib) = kib else { return Ok(OFFSET) };
     kib.checked_mul(1024).ok_or(Unmountable::NotExt4.into())
 }
 
-fn read(device: &dyn BlockDevice, place: u64) -> Result<[u8; SIZE]> {
+/// The bytes of the superblock at byte `place`.
+///
+/// # Errors
+/// [`Unmountable::DeviceTooSmall`]; I/O errors.
+pub(crate) fn read(device: &dyn BlockDevice, place: u64) -> Result<[u8; SIZE]> {
     let mut bytes = [0; SIZE];
     let size = device.size();
     if place.checked_add(on_disk(SIZE)).is_none_or(|end| end > size) {
@@ -241,6 +252,7 @@ impl Facts {
             mount_count: raw.mnt_count.get(),
             max_mount_count: raw.max_mnt_count.get().cast_signed(),
             log_groups_per_flex: raw.log_groups_per_flex,
+            kbytes_written: raw.kbytes_written.get(),
             error_count: raw.error_count.get(),
             first_error: first_error(raw),
             last_error: last_error(raw),

@@ -1,0 +1,73 @@
+//! A device that counts what is written to it, for s_kbytes_written.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::BlockDevice;
+use crate::ids::on_disk;
+
+/// A device and how many bytes were written to it.
+pub(crate) struct Counted {
+    device: Arc<dyn BlockDevice>,
+    bytes: AtomicU64,
+}
+
+impl Counted {
+    pub(crate) fn new(device: Arc<dyn BlockDevice>) -> Self {
+        Self { device, bytes: AtomicU64::new(0) }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(on_disk(bytes), Ordering::Relaxed);
+    }
+}
+
+impl BlockDevice for Counted {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, into)
+    }
+
+    fn read_through(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.device.read_through(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.count(from.len());
+        self.device.write_at(offset, from)
+    }
+
+    fn write_through(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.count(from.len());
+        self.device.write_through(offset, from)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.device.flush()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.device.may_wait()
+    }
+
+    fn discard(&self, range: Range<u64>) -> io::Result<()> {
+        self.device.discard(range)
+    }
+}
+
+impl core::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Counted").field("bytes", &self.written()).finish_non_exhaustive()
+    }
+}

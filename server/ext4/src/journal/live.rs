@@ -1,0 +1,379 @@
+//! The journal of a mounted file system: commit and checkpoint.
+//!
+//! A commit closes the running transaction, which is the only moment at which operations wait for it,
+//! and writes the versions its blocks have now; operations go on with versions of their own. Ordered
+//! data is written before the handle that maps it stops, and the flush before the commit block covers
+//! it; with data=writeback that is left out where the log is on a device of its own. Committed versions go home later, all those of several transactions
+//! at once, and only the newest of each block.
+//! # Locking
+//! `log` is held for a whole commit, so that whoever wants the same transaction committed waits for it
+//! and commits share flushes. Below it: `queue`, the transactions' lock, `Blocks::home`, shards.
+//! Kernel: fs/jbd2/commit.c, fs/jbd2/checkpoint.c
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::log::{Contents, Log};
+use super::transactions::{Begun, Changes, Closed, Transactions};
+use crate::cache::Blocks;
+use crate::error::{Refusal, Result};
+use crate::ids::{BlockNr, Tid, on_disk};
+
+/// A transaction is at most this part of the log, so that there is always room for the next.
+const LOG_PARTS: u32 = 4;
+
+/// A committed transaction that is not all home.
+#[derive(Debug)]
+struct Committed {
+    tid: Tid,
+    /// Where it begins in the log.
+    start: u32,
+    /// Log blocks it takes.
+    cost: u32,
+    blocks: Vec<BlockNr>,
+}
+
+/// How changes become durable.
+#[derive(Debug)]
+pub(crate) enum Journal {
+    /// Nothing may be changed.
+    ReadOnly,
+    /// Changed blocks are written home by sync, in no promised order.
+    Unlogged(Unlogged),
+    /// jbd2.
+    Logged(Box<Logged>),
+}
+
+/// Without a log there are no transactions; errors stop it all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Unlogged {
+    stopped: AtomicBool,
+}
+
+/// A journal with a log.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    transactions: Transactions,
+    log: Mutex<Log>,
+    queue: Mutex<VecDeque<Arc<Committed>>>,
+    /// Bytes of committed versions in memory from which on they are written home.
+    pinned_bytes: u64,
+    /// What files hold is durable before the metadata that leads to it is committed.
+    orders_data: bool,
+}
+
+/// The one transaction where there is no log.
+const NO_LOG: Tid = Tid::new(0);
+
+impl Journal {
+    /// Changes are written home by [`Journal::sync`] only.
+    pub(crate) fn unlogged() -> Self {
+        Self::Unlogged(Unlogged::default())
+    }
+
+    /// A journal over an empty `log` that begins with transaction `first`.
+    pub(crate) fn logged(log: Log, first: Tid, pinned_bytes: u64) -> Self {
+        let most = log.capacity().checked_div(LOG_PARTS).unwrap_or(1);
+        Self::Logged(Box::new(Logged {
+            transactions: Transactions::new(first, most),
+            log: Mutex::new(log),
+            queue: Mutex::default(),
+            pinned_bytes,
+            orders_data: true,
+        }))
+    }
+
+    /// A commit need not wait for data on another device than the log's (data=writeback).
+    pub(crate) fn do_not_order(&mut self) {
+        if let Self::Logged(logged) = self {
+            logged.orders_data = false;
+        }
+    }
+
+    /// Opens a handle that may change `credits` blocks.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::Aborted`].
+    pub(crate) fn begin(&self, credits: u32) -> Result<Begun> {
+        match self {
+            Self::ReadOnly => Err(Refusal::ReadOnly.into()),
+            Self::Unlogged(unlogged) if unlogged.stopped.load(Ordering::Acquire) => {
+                Err(Refusal::Aborted.into())
+            }
+            Self::Unlogged(_) => Ok(Begun::Open(NO_LOG)),
+            Self::Logged(logged) => logged.transactions.begin(credits),
+        }
+    }
+
+    /// Ends a handle that had `credits` in all.
+    pub(crate) fn stop(&self, credits: u32, changes: Changes) {
+        if let Self::Logged(logged) = self {
+            logged.transactions.stop(credits, changes);
+        }
+    }
+
+    /// Whether freed blocks need revoke records.
+    pub(crate) fn has_log(&self) -> bool {
+        matches!(self, Self::Logged(_))
+    }
+
+    /// Stops all writing. True the first time.
+    pub(crate) fn abort(&self) -> bool {
+        match self {
+            Self::ReadOnly => false,
+            Self::Unlogged(unlogged) => !unlogged.stopped.swap(true, Ordering::AcqRel),
+            Self::Logged(logged) => logged.transactions.abort(),
+        }
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        match self {
+            Self::ReadOnly => false,
+            Self::Unlogged(unlogged) => unlogged.stopped.load(Ordering::Acquire),
+            Self::Logged(logged) => logged.transactions.is_aborted(),
+        }
+    }
+
+    /// Whether changes are taken.
+    pub(crate) fn is_writable(&self) -> bool {
+        !matches!(self, Self::ReadOnly) && !self.is_aborted()
+    }
+
+    /// Writes down in the log why it was stopped. Not while a handle of this thread is open.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn record_errno(&self, errno: i32) -> Result<()> {
+        match self {
+            Self::Logged(logged) => logged.log.lock().record_errno(errno),
+            Self::ReadOnly | Self::Unlogged(_) => Ok(()),
+        }
+    }
+
+    /// The last transaction that no crash can undo.
+    pub(crate) fn committed(&self) -> Tid {
+        match self {
+            Self::Logged(logged) => logged.transactions.committed(),
+            Self::ReadOnly | Self::Unlogged(_) => NO_LOG,
+        }
+    }
+
+    /// The transaction that handles are opened on now.
+    pub(crate) fn running(&self) -> Tid {
+        match self {
+            Self::Logged(logged) => logged.transactions.running(),
+            Self::ReadOnly | Self::Unlogged(_) => NO_LOG,
+        }
+    }
+
+    /// See [`Transactions::age`].
+    pub(crate) fn age(&self) -> (Option<Instant>, bool) {
+        match self {
+            Self::Logged(logged) => logged.transactions.age(),
+            Self::ReadOnly | Self::Unlogged(_) => (None, false),
+        }
+    }
+
+    /// Asks for a commit without waiting for it.
+    #[cfg(test)]
+    pub(crate) fn want_commit(&self) {
+        if let Self::Logged(logged) = self {
+            logged.transactions.want_commit();
+        }
+    }
+
+    /// Waits until a commit is wanted, something else changes, or `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Instant) {
+        match self {
+            Self::Logged(logged) => logged.transactions.wait_until(deadline),
+            Self::ReadOnly | Self::Unlogged(_) => {
+                std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
+
+    /// Sees to it that transaction `tid` is committed. Just before it is closed for good, `fold` may
+    /// change further blocks in it, and says which. True if the device was flushed.
+    ///
+    /// # Errors
+    /// [`Refusal::Aborted`]; those of `fold`; I/O errors. The caller has to abort then.
+    pub(crate) fn commit(
+        &self,
+        blocks: &Blocks,
+        tid: Tid,
+        fold: impl FnOnce(Tid) -> Result<Vec<BlockNr>>,
+    ) -> Result<bool> {
+        match self {
+            Self::Logged(logged) => logged.commit(blocks, tid, fold),
+            Self::ReadOnly | Self::Unlogged(_) => Ok(false),
+        }
+    }
+
+    /// Writes committed versions home where there is reason to: all of them, or while the log is more
+    /// than half full or memory holds too much.
+    ///
+    /// # Errors
+    /// I/O errors. The caller has to abort then.
+    pub(crate) fn checkpoint(&self, blocks: &Blocks, all: bool) -> Result<()> {
+        match self {
+            Self::Logged(logged) => logged.checkpoint(blocks, all),
+            Self::ReadOnly | Self::Unlogged(_) => Ok(()),
+        }
+    }
+
+    /// Writes all changes home: all transactions must be committed. The log is empty after that.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn empty(&self, blocks: &Blocks) -> Result<()> {
+        match self {
+            Self::Logged(logged) => {
+                logged.checkpoint(blocks, true)?;
+                let next = logged.transactions.committed().next();
+                logged.log.lock().mark_empty(next)
+            }
+            Self::Unlogged(_) => blocks.write_all_home(NO_LOG),
+            Self::ReadOnly => Ok(()),
+        }
+    }
+}
+
+impl Logged {
+    fn commit(
+        &self,
+        blocks: &Blocks,
+        tid: Tid,
+        fold: impl FnOnce(Tid) -> Result<Vec<BlockNr>>,
+    ) -> Result<bool> {
+        let mut log = self.log.lock();
+        if self.transactions.committed().reached(tid) {
+            return Ok(self.flushes_data(&log, blocks));
+        }
+        let closed = self.transactions.close();
+        let Some(mut closed) = closed else {
+            let stopped = self.transactions.is_aborted();
+            return if stopped { Err(Refusal::Aborted.into()) } else { Ok(false) };
+        };
+        let folded = fold(closed.tid);
+        self.transactions.reopen();
+        closed.changes.blocks.append(&mut folded?);
+        self.write(&mut log, blocks, closed)?;
+        Ok(self.flushes_data(&log, blocks))
+    }
+
+    /// Whether a commit makes durable what was written past the log before it.
+    fn flushes_data(&self, log: &Log, blocks: &Blocks) -> bool {
+        self.orders_data || log.is_on(blocks.source().device())
+    }
+
+    fn write(&self, log: &mut Log, blocks: &Blocks, closed: Closed) -> Result<()> {
+        let tid = closed.tid;
+        let changed = in_order(closed.changes.blocks);
+        let versions: Vec<_> = changed.iter().filter_map(|&nr| blocks.version(nr, tid)).collect();
+        let mut revoked = in_order(closed.changes.revoked);
+        revoked.retain(|&nr| blocks.is_revoked(nr, tid));
+        #[cfg(test)]
+        if log.has(super::log::Fault::SkippedRevoke) {
+            revoked.clear();
+        }
+        self.make_room(log, blocks, log.cost(versions.len(), revoked.len()))?;
+        let contents = Contents { tid, blocks: &versions, revoked: &revoked };
+        let written = log.write(&contents)?;
+        if self.orders_data && !log.is_on(blocks.source().device()) {
+            blocks.flush()?;
+        }
+        log.flush()?;
+        log.commit(&written)?;
+        let committed: Vec<BlockNr> = versions.iter().map(|block| block.nr()).collect();
+        blocks.committed(tid, &committed, &revoked);
+        let (start, cost) = (written.start, written.cost);
+        let committed = Committed { tid, start, cost, blocks: committed };
+        self.queue.lock().push_back(Arc::new(committed));
+        self.transactions.set_committed(tid);
+        Ok(())
+    }
+
+    /// Waits until the log has room for `cost` blocks.
+    fn make_room(&self, log: &mut Log, blocks: &Blocks, cost: u32) -> Result<()> {
+        while log.free() < cost {
+            if self.queue.lock().is_empty() {
+                return Err(Refusal::NoSpace.into());
+            }
+            let missing = cost.saturating_sub(log.free());
+            self.write_home(blocks, missing.max(log.capacity() / LOG_PARTS))?;
+            self.advance_tail(log, blocks)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, blocks: &Blocks, all: bool) -> Result<()> {
+        let (used, capacity) = {
+            let log = self.log.lock();
+            (log.capacity().saturating_sub(log.free()), log.capacity())
+        };
+        let size = u64::from(blocks.source().block_size());
+        let pinned: usize = self.queue.lock().iter().map(|old| old.blocks.len()).sum();
+        let pinned = on_disk(pinned).saturating_mul(size);
+        let wanted = if all || pinned > self.pinned_bytes {
+            u32::MAX
+        } else if used > capacity / 2 {
+            capacity / LOG_PARTS
+        } else {
+            return Ok(());
+        };
+        self.write_home(blocks, wanted)?;
+        self.advance_tail(&mut self.log.lock(), blocks)
+    }
+
+    /// Writes home what the oldest transactions changed, so many that their blocks in the log are
+    /// `wanted` or more. Two threads may do this at once.
+    fn write_home(&self, blocks: &Blocks, wanted: u32) -> Result<()> {
+        let mut numbers = Vec::new();
+        let mut sum = 0_u32;
+        for old in self.queue.lock().iter() {
+            if sum >= wanted {
+                break;
+            }
+            sum = sum.saturating_add(old.cost);
+            numbers.extend_from_slice(&old.blocks);
+        }
+        blocks.write_home(&in_order(numbers), self.transactions.committed())
+    }
+
+    /// Gives up the log's oldest transactions as far as they are home.
+    fn advance_tail(&self, log: &mut Log, blocks: &Blocks) -> Result<()> {
+        let mut freed = 0_u32;
+        let mut queue = self.queue.lock();
+        while let Some(oldest) = queue.front() {
+            if oldest.blocks.iter().any(|&nr| blocks.version(nr, oldest.tid).is_some()) {
+                break;
+            }
+            freed = freed.saturating_add(oldest.cost);
+            queue.pop_front();
+        }
+        if freed == 0 {
+            return Ok(());
+        }
+        let next = || (log.head(), self.transactions.committed().next());
+        let (start, tid) = queue.front().map_or_else(next, |oldest| (oldest.start, oldest.tid));
+        drop(queue);
+        #[cfg(test)]
+        if log.has(super::log::Fault::EarlyTail) {
+            return log.advance(start, tid, freed);
+        }
+        // What is home must be durable before the log forgets it.
+        blocks.flush()?;
+        log.advance(start, tid, freed)
+    }
+}
+
+fn in_order(mut numbers: Vec<BlockNr>) -> Vec<BlockNr> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
