@@ -28,7 +28,8 @@ pub(crate) struct Usage {
     pub(crate) overhead_blocks: u64,
 }
 
-/// Counts. Reads every group descriptor.
+/// Counts. Reads every group descriptor, as the device has it: on a volume that is written only the
+/// overhead is right.
 pub(crate) fn count(volume: &Volume, facts: &Facts) -> Result<Usage> {
     let geometry = &volume.geometry;
     let ratio = u64::from(geometry.cluster_blocks);
@@ -43,9 +44,10 @@ pub(crate) fn count(volume: &Volume, facts: &Facts) -> Result<Usage> {
         });
     }
     let (mut free_clusters, mut free_inodes) = (0_u64, 0_u64);
-    group::for_each(volume, |_, desc| {
+    group::for_each(volume, |_, desc, _| {
         free_clusters = free_clusters.saturating_add(desc.free_clusters.into());
         free_inodes = free_inodes.saturating_add(desc.free_inodes.into());
+        Ok(())
     })?;
     let space = volume.edits().space();
     free_clusters = free_clusters.saturating_sub_signed(space.clusters);
@@ -93,7 +95,7 @@ fn unclustered(geometry: &Geometry) -> u64 {
 
 /// The superblock and descriptors that `group` begins with (`ext4_bg_has_super`,
 /// `ext4_bg_num_gdb`).
-fn base_blocks(geometry: &Geometry, group: GroupNr) -> u64 {
+pub(crate) fn base_blocks(geometry: &Geometry, group: GroupNr) -> u64 {
     let has_super = geometry.has_super(group);
     let (index, slot) = geometry.descriptor_slot(group);
     let meta_bg = geometry.features.incompat.contains(Incompat::META_BG);
@@ -122,11 +124,12 @@ fn clustered(volume: &Volume) -> Result<u64> {
         let end = touched_clusters(geometry, start.saturating_add(blocks));
         runs.push((geometry.whole_clusters(start), end));
     };
-    group::for_each(volume, |group, desc| {
+    group::for_each(volume, |group, desc, _| {
         add(geometry.first_block(group).get(), base_blocks(geometry, group));
         add(desc.block_bitmap.get(), 1);
         add(desc.inode_bitmap.get(), 1);
         add(desc.inode_table.get(), geometry.inode_table_blocks().into());
+        Ok(())
     })?;
     Ok(union(runs))
 }

@@ -52,8 +52,15 @@ const _: () = assert!(LOW == 32 && HIGH == 32);
 /// Offset of bg_checksum.
 const CHECKSUM: usize = 30;
 
-/// One block group's descriptor. Nothing reads the bitmaps' places yet but to count them; the inode
-/// table's is checked by [`GroupDesc::inode_table_in`].
+/// EXT4_BG_INODE_UNINIT in bg_flags: the inode bitmap was never written, no inode is in use.
+pub(crate) const INODE_UNINIT: u16 = 1;
+/// EXT4_BG_BLOCK_UNINIT: the block bitmap was never written, only metadata is in use.
+pub(crate) const BLOCK_UNINIT: u16 = 2;
+/// EXT4_BG_INODE_ZEROED: the unused end of the inode table holds zeros.
+pub(crate) const INODE_ZEROED: u16 = 4;
+
+/// One block group's descriptor. The places are checked where they are used: the inode table's by
+/// [`GroupDesc::inode_table_in`], the bitmaps' by [`GroupDesc::check_bitmaps`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupDesc {
     /// The block of the block bitmap.
@@ -66,8 +73,16 @@ pub struct GroupDesc {
     pub free_clusters: u32,
     /// Free inodes.
     pub free_inodes: u32,
+    /// Inodes that are directories.
+    pub used_dirs: u32,
     /// bg_flags: EXT4_BG_INODE_UNINIT, BLOCK_UNINIT, INODE_ZEROED.
     pub flags: u16,
+    /// Inodes at the table's end that were never used.
+    pub unused_inodes: u32,
+    /// The block bitmap's checksum; its upper half is 0 where descriptors are short.
+    pub block_bitmap_checksum: u32,
+    /// The inode bitmap's checksum, likewise.
+    pub inode_bitmap_checksum: u32,
 }
 
 impl GroupDesc {
@@ -88,8 +103,57 @@ impl GroupDesc {
             inode_table: block(low.inode_table, high.inode_table),
             free_clusters: count(low.free_blocks_count, high.free_blocks_count),
             free_inodes: count(low.free_inodes_count, high.free_inodes_count),
+            used_dirs: count(low.used_dirs_count, high.used_dirs_count),
             flags: low.flags.get(),
+            unused_inodes: count(low.itable_unused, high.itable_unused),
+            block_bitmap_checksum: count(low.block_bitmap_csum, high.block_bitmap_csum),
+            inode_bitmap_checksum: count(low.inode_bitmap_csum, high.inode_bitmap_csum),
         })
+    }
+
+    /// Writes what can change into the descriptor `bytes` of `group`, its checksum included. The
+    /// places stay as they are.
+    ///
+    /// # Errors
+    /// [`CorruptKind::Truncated`] for less than 32 bytes.
+    pub(crate) fn put(&self, group: GroupNr, bytes: &mut [u8], geometry: &Geometry) -> Result<()> {
+        let (needed, have) = (LOW, bytes.len());
+        let short =
+            |_| Error::corrupt(Place::group(group), CorruptKind::Truncated { needed, have });
+        let (low, rest) = RawLow::mut_from_prefix(bytes).map_err(short)?;
+        let mut none = RawHigh::new_zeroed();
+        let high = RawHigh::mut_from_prefix(rest).map_or(&mut none, |(high, _)| high);
+        split(self.free_clusters, &mut low.free_blocks_count, &mut high.free_blocks_count);
+        split(self.free_inodes, &mut low.free_inodes_count, &mut high.free_inodes_count);
+        split(self.used_dirs, &mut low.used_dirs_count, &mut high.used_dirs_count);
+        split(self.unused_inodes, &mut low.itable_unused, &mut high.itable_unused);
+        split(self.block_bitmap_checksum, &mut low.block_bitmap_csum, &mut high.block_bitmap_csum);
+        split(self.inode_bitmap_checksum, &mut low.inode_bitmap_csum, &mut high.inode_bitmap_csum);
+        low.flags.set(self.flags);
+        if let Some(computed) = computed_checksum(group, bytes, geometry) {
+            let stored = bytes.get_mut(CHECKSUM..).and_then(<[u8]>::first_chunk_mut::<2>);
+            stored.into_iter().for_each(|stored| *stored = computed.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// Checks the places of both bitmaps as [`GroupDesc::inode_table_in`] does the table's.
+    ///
+    /// # Errors
+    /// [`CorruptKind::GroupPlace`].
+    pub(crate) fn check_bitmaps(&self, group: GroupNr, geometry: &Geometry) -> Result<()> {
+        let first = geometry.first_block(group);
+        let flexible = geometry.features.incompat.contains(Incompat::FLEX_BG);
+        let end = first.get().saturating_add(geometry.blocks_per_group.into());
+        for (what, at) in [("block bitmap", self.block_bitmap), ("inode bitmap", self.inode_bitmap)]
+        {
+            let inside = at >= first && at.get() < end;
+            if !geometry.contains(at, 1) || !(flexible || inside) {
+                let kind = CorruptKind::GroupPlace { what, block: at.get() };
+                return Err(Error::corrupt(Place::group(group), kind));
+            }
+        }
+        Ok(())
     }
 
     /// The first block of the inode table.
@@ -133,6 +197,12 @@ fn block(lo: U32, hi: U32) -> BlockNr {
 
 fn count(lo: U16, hi: U16) -> u32 {
     u32::from(lo.get()) | u32::from(hi.get()) << 16
+}
+
+/// Stores both halves of `value`.
+fn split(value: u32, lo: &mut U16, hi: &mut U16) {
+    let [a, b, c, d] = value.to_le_bytes();
+    (*lo, *hi) = (U16::from_bytes([a, b]), U16::from_bytes([c, d]));
 }
 
 fn computed_checksum(group: GroupNr, bytes: &[u8], geometry: &Geometry) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! Sizes and free space.
 
+use crate::alloc;
 use crate::error::Result;
 use crate::features::Incompat;
 use crate::filesystem::Filesystem;
@@ -59,12 +60,22 @@ impl Filesystem {
         })
     }
 
+    /// Counted once, which is all there is to it where nothing changes; else the allocator knows
+    /// what is free.
     fn usage(&self) -> Result<Usage> {
-        if let Some(usage) = self.usage.get() {
-            return Ok(*usage);
-        }
-        let counted = usage::count(&self.volume, &self.facts)?;
-        Ok(*self.usage.get_or_init(|| counted))
+        let counted = match self.usage.get() {
+            Some(usage) => *usage,
+            None => {
+                let counted = usage::count(&self.volume, &self.facts)?;
+                *self.usage.get_or_init(|| counted)
+            }
+        };
+        Ok(match alloc::totals(&self.volume) {
+            Some(totals) => {
+                Usage { free_blocks: totals.blocks, free_inodes: totals.inodes, ..counted }
+            }
+            None => counted,
+        })
     }
 
     /// Blocks: a fiftieth of the file system within bounds; nothing without extents.
