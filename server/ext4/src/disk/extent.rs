@@ -14,9 +14,11 @@ use crate::ids::{BlockNr, LogicalBlock};
 /// eh_magic.
 const MAGIC: u16 = 0xf30a;
 /// EXT4_MAX_EXTENT_DEPTH: five levels of index nodes hold 2^32 blocks at any block size.
-const MAX_DEPTH: u16 = 5;
-/// EXT_INIT_MAX_LEN: a larger ee_len marks an unwritten extent.
-const MAX_WRITTEN: u16 = 32768;
+pub(crate) const MAX_DEPTH: u16 = 5;
+/// EXT_INIT_MAX_LEN, the most blocks of an extent; a larger ee_len marks an unwritten one.
+pub(crate) const MAX_WRITTEN: u16 = 32768;
+/// EXT_UNWRITTEN_MAX_LEN.
+pub(crate) const MAX_UNWRITTEN: u16 = MAX_WRITTEN - 1;
 
 /// `struct ext4_extent_header`.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
@@ -84,6 +86,66 @@ impl RawIndex {
     pub(crate) fn child(&self) -> BlockNr {
         join(self.leaf_lo, self.leaf_hi)
     }
+}
+
+/// An extent or an index entry as it stands in a node: both have twelve bytes and begin with the
+/// first logical block.
+pub(crate) type RawEntry = [u8; 12];
+
+impl Extent {
+    /// The first logical block past it; past any file's last in corrupt nodes only.
+    pub(crate) fn end(&self) -> u32 {
+        self.at.get().saturating_add(self.len.into())
+    }
+
+    /// The part of it in `from..to`, if there is one.
+    pub(crate) fn part(&self, from: u32, to: u32) -> Option<Self> {
+        let start = self.at.get().max(from);
+        let len = self.end().min(to).checked_sub(start).filter(|len| *len > 0)?;
+        let skip = start.saturating_sub(self.at.get());
+        Some(Self {
+            at: LogicalBlock::new(start),
+            first: self.first.checked_add(skip.into())?,
+            len: u16::try_from(len).ok()?,
+            unwritten: self.unwritten,
+        })
+    }
+
+    /// This extent and `next` as one, if they are neighbours in the file and on the device, of the
+    /// same state, and not too long together.
+    pub(crate) fn joined(&self, next: &Self) -> Option<Self> {
+        let most = if self.unwritten { MAX_UNWRITTEN } else { MAX_WRITTEN };
+        let len = self.len.checked_add(next.len).filter(|len| *len <= most)?;
+        let follows = self.end() == next.at.get()
+            && self.first.checked_add(self.len.into()) == Some(next.first)
+            && self.unwritten == next.unwritten;
+        follows.then_some(Self { len, ..*self })
+    }
+
+    /// As it stands in a leaf.
+    pub(crate) fn raw(&self) -> RawEntry {
+        let mark = if self.unwritten { MAX_WRITTEN } else { 0 };
+        let (lo, hi) = split(self.first);
+        zerocopy::transmute!(RawExtent {
+            block: self.at.get().into(),
+            len: self.len.saturating_add(mark).into(),
+            start_hi: hi,
+            start_lo: lo,
+        })
+    }
+}
+
+impl RawIndex {
+    /// The entry of the node in block `child` whose first logical block is `key`.
+    pub(crate) fn entry(key: LogicalBlock, child: BlockNr) -> RawEntry {
+        let (leaf_lo, leaf_hi) = split(child);
+        zerocopy::transmute!(Self { block: key.get().into(), leaf_lo, leaf_hi, unused: U16::ZERO })
+    }
+}
+
+fn split(nr: BlockNr) -> (U32, U16) {
+    let [a, b, c, d, e, f, ..] = nr.get().to_le_bytes();
+    (U32::from_bytes([a, b, c, d]), U16::from_bytes([e, f]))
 }
 
 fn join(lo: U32, hi: U16) -> BlockNr {
@@ -236,6 +298,20 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// eh_max: the entries there is room for.
+    pub(crate) fn max(&self) -> u16 {
+        self.max
+    }
+
+    /// The entries in use, whatever they are.
+    pub(crate) fn raw(&self) -> &'a [RawEntry] {
+        let bytes = match self.entries {
+            Entries::Leaf(extents) => extents.as_bytes(),
+            Entries::Index(indexes) => indexes.as_bytes(),
+        };
+        <[RawEntry]>::ref_from_bytes(bytes).unwrap_or_default()
+    }
+
     /// An error about this node.
     pub(crate) fn corrupt(&self, kind: CorruptKind) -> Error {
         Error::corrupt(self.place, kind)
@@ -260,6 +336,95 @@ fn entries_of(place: Place, body: &[u8], depth: u16, count: usize) -> Result<Ent
     }
     let parsed = <[RawIndex]>::ref_from_prefix_with_elems(body, count);
     parsed.map(|(all, _)| Entries::Index(all)).map_err(|_| too_short())
+}
+
+/// A node under change. Whoever changes a node has read it as a [`Node`] before, which checked it.
+pub(crate) struct NodeMut<'a> {
+    header: &'a mut RawHeader,
+    body: &'a mut [u8],
+    place: Place,
+}
+
+impl<'a> NodeMut<'a> {
+    /// The node in `bytes`.
+    ///
+    /// # Errors
+    /// [`CorruptKind::Truncated`].
+    pub(crate) fn open(place: Place, bytes: &'a mut [u8]) -> Result<Self> {
+        let kind = CorruptKind::Truncated { needed: size_of::<RawHeader>(), have: bytes.len() };
+        let (header, body) =
+            RawHeader::mut_from_prefix(bytes).map_err(|_| Error::corrupt(place, kind))?;
+        Ok(Self { header, body, place })
+    }
+
+    /// An empty node of `depth` in `bytes`, which fills the whole block.
+    ///
+    /// # Errors
+    /// As [`NodeMut::open`].
+    pub(crate) fn create(place: Place, bytes: &'a mut [u8], depth: u16) -> Result<Self> {
+        bytes.fill(0);
+        let node = Self::open(place, bytes)?;
+        let room = node.body.len().checked_div(size_of::<RawEntry>()).unwrap_or(0);
+        node.header.magic = MAGIC.into();
+        node.header.max = u16::try_from(room).unwrap_or(u16::MAX).into();
+        node.header.depth = depth.into();
+        Ok(node)
+    }
+
+    pub(crate) fn set_depth(&mut self, depth: u16) {
+        self.header.depth = depth.into();
+    }
+
+    /// Entries in use.
+    pub(crate) fn len(&self) -> u16 {
+        self.header.entries.get()
+    }
+
+    /// Puts `new` in the place of the `remove` entries from `at` on.
+    ///
+    /// # Errors
+    /// [`CorruptKind::ExtentEntries`] if there is no room, which callers make sure of before.
+    pub(crate) fn splice(&mut self, at: usize, remove: usize, new: &[RawEntry]) -> Result<()> {
+        let (count, max) = (usize::from(self.len()), self.header.max.get());
+        let behind = at.saturating_add(new.len());
+        let rest = at.saturating_add(remove);
+        let after = behind.saturating_add(count.saturating_sub(rest));
+        let entries = u16::try_from(after).unwrap_or(u16::MAX);
+        let kind = CorruptKind::ExtentEntries { entries, max };
+        let place = self.place;
+        let all = <[RawEntry]>::mut_from_prefix_with_elems(self.body, max.into());
+        let all = all.ok().map(|(all, _)| all).filter(|_| entries <= max && rest <= count);
+        let all = all.ok_or_else(|| Error::corrupt(place, kind))?;
+        all.copy_within(rest..count, behind);
+        all.iter_mut().skip(at).zip(new).for_each(|(to, from)| *to = *from);
+        all.iter_mut().take(count).skip(after).for_each(|entry| entry.fill(0));
+        self.header.entries = entries.into();
+        Ok(())
+    }
+
+    /// Gives entry `at` the first logical block `key`.
+    ///
+    /// # Errors
+    /// [`CorruptKind::ExtentEntries`] if there is no such entry.
+    pub(crate) fn set_key(&mut self, at: usize, key: LogicalBlock) -> Result<()> {
+        let entries = self.len();
+        let kind = CorruptKind::ExtentEntries { entries, max: self.header.max.get() };
+        let place = self.place;
+        let all = <[RawIndex]>::mut_from_prefix_with_elems(self.body, entries.into());
+        let index = all.ok().and_then(|(all, _)| all.get_mut(at));
+        index.ok_or_else(|| Error::corrupt(place, kind))?.block = key.get().into();
+        Ok(())
+    }
+
+    /// Writes the checksum behind the last entry there is room for; root nodes have none.
+    pub(crate) fn seal(self, seed: ChecksumSeed) {
+        let covered = usize::from(self.header.max.get()).saturating_mul(size_of::<RawEntry>());
+        let Some((entries, tail)) = self.body.split_at_mut_checked(covered) else { return };
+        let sum = seed.chain(self.header.as_bytes()).of(entries);
+        if let Some(stored) = tail.first_chunk_mut::<4>() {
+            *stored = sum.to_le_bytes();
+        }
+    }
 }
 
 /// Makes an i_block without a root an empty tree.

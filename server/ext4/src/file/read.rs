@@ -32,9 +32,12 @@ fn read_blocks(volume: &Volume, inode: &Inode, offset: u64, into: &mut [u8]) -> 
     while !rest.is_empty() {
         let (at, skip) = super::locate(position, block_size);
         let mapping = map::lookup(volume, inode, at)?;
-        let bytes = run_bytes(mapping, block_size, skip).min(on_disk(rest.len()));
+        let bytes = super::run_bytes(mapping, block_size, skip).min(on_disk(rest.len()));
         let Some((part, after)) = rest.split_at_mut_checked(in_memory(bytes)) else { break };
         match mapping {
+            Mapping::Written { first, .. } if volume.journals(inode) => {
+                volume.logged_data(first, skip, part)?;
+            }
             Mapping::Written { first, .. } => volume.data(first, skip, part)?,
             Mapping::Hole { .. } | Mapping::Unwritten { .. } => part.fill(0),
         }
@@ -42,9 +45,4 @@ fn read_blocks(volume: &Volume, inode: &Inode, offset: u64, into: &mut [u8]) -> 
         rest = after;
     }
     Ok(())
-}
-
-/// Bytes of the run after the first `skip`; at least one, as `skip` is less than a block.
-fn run_bytes(mapping: Mapping, block_size: u32, skip: u32) -> u64 {
-    u64::from(mapping.blocks()).saturating_mul(block_size.into()).saturating_sub(skip.into())
 }

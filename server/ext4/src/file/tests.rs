@@ -82,3 +82,47 @@ fn a_corrupt_map_fails_the_read_and_names_the_inode() {
     assert_eq!(code(read(&volume, &file, 0, &mut bytes)), "block-range");
     assert_eq!(code(seek(&volume, &file, 0, Seek::Hole)), "block-range");
 }
+
+#[test]
+fn a_plan_names_the_bytes_that_a_read_would_return() {
+    let (volume, file) = sparse(4096);
+    let mut runs = Vec::new();
+    assert!(plan(&volume, &file, (1023, 2050), &mut runs).unwrap());
+    let expected = [
+        Run::Device { offset: 20 * 1024 + 1023, len: 1025 },
+        Run::Zeros { len: 1024 },
+        Run::Device { offset: 22 * 1024, len: 1 },
+    ];
+    assert_eq!(runs, expected);
+}
+
+#[test]
+fn a_plan_ends_at_the_size() {
+    let (volume, file) = sparse(1030);
+    let mut runs = Vec::new();
+    assert!(plan(&volume, &file, (1020, 100), &mut runs).unwrap());
+    assert_eq!(runs, [Run::Device { offset: 20 * 1024 + 1020, len: 10 }]);
+    assert!(plan(&volume, &file, (u64::MAX, 100), &mut runs).unwrap());
+    assert_eq!(runs, []);
+}
+
+#[test]
+fn a_file_in_too_many_pieces_has_no_plan() {
+    // Every other block.
+    let blocks: Vec<u32> = (0..12).map(|n| 20 + 2 * n).collect();
+    let second: Vec<u32> = (0..12).map(|n| 50 + 2 * n).collect();
+    let volume = Image::new(200).put(10, &words(second)).volume();
+    let mut file = inode_with(0, &words(blocks.into_iter().chain([10])));
+    file.size = 24 * 1024;
+    let mut runs = Vec::new();
+    assert!(plan(&volume, &file, (0, 12 * 1024), &mut runs).unwrap());
+    assert_eq!(runs.len(), 12);
+    assert!(!plan(&volume, &file, (0, 24 * 1024), &mut runs).unwrap());
+}
+
+#[test]
+fn a_corrupt_map_has_no_plan_and_names_the_inode() {
+    let (volume, mut file) = sparse(4096);
+    file.block[..4].copy_from_slice(&[0xff; 4]);
+    assert_eq!(code(plan(&volume, &file, (0, 10), &mut Vec::new())), "block-range");
+}

@@ -4,7 +4,16 @@
 //! than its parent's. Nodes come from the metadata cache; their entries are checked once per stay.
 //! Kernel: fs/ext4/extents.c `ext4_find_extent`, `__ext4_ext_check`
 
+mod change;
+mod path;
+mod verbs;
+
+pub(super) use verbs::{convert, insert, remove, room_cost, run_around};
+
+use std::sync::Arc;
+
 use super::{LIMIT, Mapping, check_run};
+use crate::cache::Block;
 use crate::disk::extent::{Entries, Extent, Node, RawExtent, RawIndex};
 use crate::error::{CorruptKind, Place, Result};
 use crate::ids::{BlockNr, LogicalBlock};
@@ -31,7 +40,7 @@ struct Child {
 /// The run that starts at `at`; a hole may end early, at a node's border.
 pub(super) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result<Mapping> {
     let root = Node::root(Place::inode(inode.nr), &inode.block)?;
-    root.check_entries(|first, count| check_run(volume, first, count))?;
+    root.check_entries(|first, count| check_run(volume, inode.nr, first, count))?;
     let mut step = search(&root, at, LIMIT)?;
     loop {
         match step {
@@ -43,6 +52,17 @@ pub(super) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result
 
 fn descend(volume: &Volume, inode: &Inode, at: LogicalBlock, child: Child) -> Result<Step> {
     let block = volume.metadata(child.block)?;
+    let node = check(volume, inode, &block, child)?;
+    search(&node, at, child.limit)
+}
+
+/// The node that `block` is, as its parent says.
+fn check<'b>(
+    volume: &Volume,
+    inode: &Inode,
+    block: &'b Arc<Block>,
+    child: Child,
+) -> Result<Node<'b>> {
     let place = Place { inode: Some(inode.nr), ..Place::block(child.block) };
     // The header is cheap to check and decides what follows, so another role of this block cannot
     // stand in for it; sums and orders can at worst be wrong together with the image.
@@ -51,10 +71,10 @@ fn descend(volume: &Volume, inode: &Inode, at: LogicalBlock, child: Child) -> Re
         if volume.geometry.features.metadata_csum() {
             node.check_checksum(inode.checksum_seed)?;
         }
-        node.check_entries(|first, count| check_run(volume, first, count))
+        node.check_entries(|first, count| check_run(volume, inode.nr, first, count))
     })?;
     node.check_key(child.key)?;
-    search(&node, at, child.limit)
+    Ok(node)
 }
 
 fn search(node: &Node<'_>, at: LogicalBlock, limit: u32) -> Result<Step> {

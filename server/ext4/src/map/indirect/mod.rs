@@ -5,13 +5,22 @@
 //! Kernel: fs/ext4/indirect.c · Documentation/filesystems/ext4/ifork.rst, "Direct/Indirect Block
 //! Addressing"
 
+mod change;
+mod path;
+
+pub(super) use change::{fill, missing, remove};
+pub(super) use path::{most_pointers, pointers_left};
+
+use std::sync::Arc;
+
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::{LIMIT, Mapping, check_run};
+use crate::cache::Block;
 use crate::disk::prefix;
 use crate::error::{Place, Result};
-use crate::ids::{BlockNr, LogicalBlock, in_memory, on_disk};
+use crate::ids::{BlockNr, InodeNr, LogicalBlock, in_memory, on_disk};
 use crate::inode::Inode;
 use crate::volume::Volume;
 
@@ -27,7 +36,7 @@ pub(super) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result
     let (direct, roots) = pointers.split_at(DIRECT);
     let mut rest = u64::from(at.get());
     if rest < on_disk(DIRECT) {
-        return run(volume, direct, in_memory(rest));
+        return run(volume, inode.nr, direct, in_memory(rest));
     }
     rest = rest.saturating_sub(on_disk(DIRECT));
     let per_block = u64::from(volume.block_size() >> 2);
@@ -36,7 +45,7 @@ pub(super) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result
         span = span.saturating_mul(per_block);
         if rest < span {
             let tree = Tree { root: *root, span, per_block };
-            return descend(volume, tree, at, rest);
+            return descend(volume, inode, tree, at, rest);
         }
         rest = rest.saturating_sub(span);
     }
@@ -54,25 +63,37 @@ struct Tree {
 
 /// Follows the pointers to logical block `rest` of the tree; each turn narrows the span, so there
 /// are at most three.
-fn descend(volume: &Volume, tree: Tree, at: LogicalBlock, mut rest: u64) -> Result<Mapping> {
+fn descend(
+    volume: &Volume,
+    inode: &Inode,
+    tree: Tree,
+    at: LogicalBlock,
+    mut rest: u64,
+) -> Result<Mapping> {
     let Tree { root: mut pointer, mut span, per_block } = tree;
     loop {
         if pointer.get() == 0 {
             return Ok(hole(at, span.saturating_sub(rest)));
         }
         let nr = BlockNr::new(pointer.get().into());
-        check_run(volume, nr, 1)?;
-        let block = volume.metadata(nr)?;
-        block.verify_once(|bytes| check_pointers(volume, bytes).map_err(|e| e.at_block(nr)))?;
+        let block = load(volume, inode.nr, nr)?;
         let pointers = pointers_of(block.bytes());
         span = span.checked_div(per_block).unwrap_or(1).max(1);
         let index = in_memory(rest.checked_div(span).unwrap_or(0));
         rest = rest.checked_rem(span).unwrap_or(0);
         if span == 1 {
-            return run(volume, pointers, index).map_err(|e| e.at_block(nr));
+            return run(volume, inode.nr, pointers, index).map_err(|e| e.at_block(nr));
         }
         pointer = pointers.get(index).copied().unwrap_or_default();
     }
+}
+
+/// The block of pointers `nr`, checked.
+fn load(volume: &Volume, inode: InodeNr, nr: BlockNr) -> Result<Arc<Block>> {
+    check_run(volume, inode, nr, 1)?;
+    let block = volume.metadata(nr)?;
+    block.verify_once(|bytes| check_pointers(volume, inode, bytes).map_err(|e| e.at_block(nr)))?;
+    Ok(block)
 }
 
 fn pointers_of(bytes: &[u8]) -> &[U32] {
@@ -82,15 +103,15 @@ fn pointers_of(bytes: &[u8]) -> &[U32] {
 
 /// Every pointer of an indirect block must be null or inside the file system
 /// (`ext4_check_blockref`).
-fn check_pointers(volume: &Volume, bytes: &[u8]) -> Result<()> {
+fn check_pointers(volume: &Volume, inode: InodeNr, bytes: &[u8]) -> Result<()> {
     pointers_of(bytes)
         .iter()
         .filter(|pointer| pointer.get() != 0)
-        .try_for_each(|pointer| check_run(volume, BlockNr::new(pointer.get().into()), 1))
+        .try_for_each(|pointer| check_run(volume, inode, BlockNr::new(pointer.get().into()), 1))
 }
 
 /// The run of holes or of neighbouring blocks that starts with pointer `index`.
-fn run(volume: &Volume, pointers: &[U32], index: usize) -> Result<Mapping> {
+fn run(volume: &Volume, inode: InodeNr, pointers: &[U32], index: usize) -> Result<Mapping> {
     let pointers = pointers.get(index..).unwrap_or_default();
     let first = pointers.first().map_or(0, |pointer| pointer.get());
     if first == 0 {
@@ -104,7 +125,7 @@ fn run(volume: &Volume, pointers: &[U32], index: usize) -> Result<Mapping> {
         .count();
     let len = u32::try_from(neighbours).unwrap_or(LIMIT).max(1);
     let first = BlockNr::new(first.into());
-    check_run(volume, first, len.into())?;
+    check_run(volume, inode, first, len.into())?;
     Ok(Mapping::Written { first, len })
 }
 
