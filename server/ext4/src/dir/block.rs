@@ -8,7 +8,7 @@ use crate::cache::Block;
 use crate::disk::dirent::{self, DirLayout};
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::features::Compat;
-use crate::ids::{BlockNr, LogicalBlock};
+use crate::ids::{BlockNr, InodeNr, LogicalBlock};
 use crate::inode::{Inode, InodeFlags};
 use crate::map::{self, Mapping};
 use crate::volume::Volume;
@@ -19,6 +19,18 @@ pub(super) enum DirBlock {
     There(Arc<Block>),
     /// Nothing for this many blocks (at least 1).
     Hole(u32),
+}
+
+/// Where a name stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    /// What it names, as the disk has it.
+    pub(super) inode: InodeNr,
+    /// The block, by its place in the directory and on the device.
+    pub(super) at: LogicalBlock,
+    pub(super) block: BlockNr,
+    /// The entry's place in the block, in bytes.
+    pub(super) offset: u32,
 }
 
 /// A directory opened for one call: what every step of it needs.
@@ -116,7 +128,7 @@ impl<'a> Directory<'a> {
     /// Tells of corruption that the caller gets around.
     pub(super) fn notice(&self, error: Error, block: Option<BlockNr>) {
         let error = block.into_iter().fold(error, Error::at_block);
-        self.volume.notices.corruption(error.at_inode(self.inode.nr));
+        self.volume.notice(error.at_inode(self.inode.nr));
     }
 
     pub(super) fn corrupt(&self, block: Option<BlockNr>, kind: CorruptKind) -> Error {

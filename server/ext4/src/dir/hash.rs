@@ -140,6 +140,11 @@ fn step(registers: &mut [u32; 4], mixed: u32, word: u32, turn: u32) {
     *registers = [d, a, b, c];
 }
 
+/// The turns of a round, which come twice.
+fn twice(turns: [u32; 4]) -> impl Iterator<Item = u32> {
+    turns.into_iter().chain(turns)
+}
+
 /// Three rounds of eight operations each.
 fn half_md4(state: &mut [u32; 4], words: &[u32; 8]) {
     // The square roots of 2 and 3, as in MD4.
@@ -147,15 +152,15 @@ fn half_md4(state: &mut [u32; 4], words: &[u32; 8]) {
     const ROOT3: u32 = 0x6ed9_eba1;
     let [w0, w1, w2, w3, w4, w5, w6, w7] = *words;
     let mut registers = *state;
-    for (word, turn) in [w0, w1, w2, w3, w4, w5, w6, w7].into_iter().zip([3, 7, 11, 19].repeat(2)) {
+    for (word, turn) in [w0, w1, w2, w3, w4, w5, w6, w7].into_iter().zip(twice([3, 7, 11, 19])) {
         let [_, b, c, d] = registers;
         step(&mut registers, d ^ (b & (c ^ d)), word, turn);
     }
-    for (word, turn) in [w1, w3, w5, w7, w0, w2, w4, w6].into_iter().zip([3, 5, 9, 13].repeat(2)) {
+    for (word, turn) in [w1, w3, w5, w7, w0, w2, w4, w6].into_iter().zip(twice([3, 5, 9, 13])) {
         let [_, b, c, d] = registers;
         step(&mut registers, (b & c).wrapping_add((b ^ c) & d), word.wrapping_add(ROOT2), turn);
     }
-    for (word, turn) in [w3, w7, w2, w6, w1, w5, w0, w4].into_iter().zip([3, 9, 11, 15].repeat(2)) {
+    for (word, turn) in [w3, w7, w2, w6, w1, w5, w0, w4].into_iter().zip(twice([3, 9, 11, 15])) {
         let [_, b, c, d] = registers;
         step(&mut registers, b ^ c ^ d, word.wrapping_add(ROOT3), turn);
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::block::Directory;
+use super::block::{Directory, Found};
 use super::hash::{HashVersion, Hasher};
 use super::order::{self, Batch, Cursor};
 use super::{Emit, Wanted, linear};
@@ -15,17 +15,23 @@ use crate::disk::dirent::Entries;
 use crate::disk::dx::{self, RawDxEntry, Role};
 use crate::error::{CorruptKind, Result};
 use crate::features::Incompat;
-use crate::ids::{InodeNr, LogicalBlock};
+use crate::ids::LogicalBlock;
 
 /// EXT4_HTREE_LEVEL_COMPAT and EXT4_HTREE_LEVEL: depths without and with large_dir.
 const LEVELS: u8 = 2;
 const LEVELS_LARGE_DIR: u8 = 3;
 
+/// The most levels of index blocks (`ext4_dir_htree_level`).
+pub(super) fn most_levels(dir: &Directory<'_>) -> u8 {
+    let large = dir.volume.geometry.features.incompat.contains(Incompat::LARGEDIR);
+    if large { LEVELS_LARGE_DIR } else { LEVELS }
+}
+
 /// The root of an index, checked.
 pub(super) struct Root {
     block: Arc<Block>,
     indirect_levels: u8,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
 }
 
 impl Root {
@@ -35,10 +41,8 @@ impl Root {
     /// `Dx…` corruption; I/O errors.
     pub(super) fn read(dir: &Directory<'_>) -> Result<Self> {
         let (block, _) = read_node(dir, Role::Root, LogicalBlock::new(0))?;
-        let large = dir.volume.geometry.features.incompat.contains(Incompat::LARGEDIR);
-        let levels = if large { LEVELS_LARGE_DIR } else { LEVELS };
-        let info =
-            dx::root_info(block.bytes(), levels).map_err(|error| dir.located(error, &block))?;
+        let info = dx::root_info(block.bytes(), most_levels(dir))
+            .map_err(|error| dir.located(error, &block))?;
         let version = HashVersion::from_disk(info.hash_version)
             .filter(|version| (*version == HashVersion::Siphash) == dir.layout.hash_in_dirent);
         let Some(version) = version else {
@@ -67,11 +71,11 @@ fn read_node(dir: &Directory<'_>, role: Role, at: LogicalBlock) -> Result<(Arc<B
 
 /// One index block on the way to a leaf, and the entry taken in it.
 #[derive(Clone)]
-struct Level {
-    block: Arc<Block>,
-    role: Role,
-    count: usize,
-    at: usize,
+pub(super) struct Level {
+    pub(super) block: Arc<Block>,
+    pub(super) role: Role,
+    pub(super) count: usize,
+    pub(super) at: usize,
 }
 
 impl Level {
@@ -92,7 +96,8 @@ impl Level {
 #[derive(Clone)]
 pub(super) struct Path<'a> {
     dir: &'a Directory<'a>,
-    levels: Vec<Level>,
+    /// At least one, the root first.
+    pub(super) levels: Vec<Level>,
     /// The leaf's own lower bound, with the continuation bit.
     low: u32,
     /// Leaves that may still be visited.
@@ -135,7 +140,7 @@ impl<'a> Path<'a> {
     }
 
     /// The leaf, checked against its checksum.
-    fn leaf(&mut self) -> Result<Arc<Block>> {
+    pub(super) fn leaf(&mut self) -> Result<Arc<Block>> {
         let at = self.below();
         // Block 0 is the root, and no leaf.
         let left = self.left.checked_sub(1).filter(|_| at.get() != 0);
@@ -192,14 +197,14 @@ impl<'a> Path<'a> {
 ///
 /// # Errors
 /// Corruption of the index or of a leaf that was searched: the caller can still search linearly.
-pub(super) fn find(dir: &Directory<'_>, wanted: &Wanted<'_>) -> Result<Option<InodeNr>> {
+pub(super) fn find(dir: &Directory<'_>, wanted: &Wanted<'_>) -> Result<Option<Found>> {
     let root = Root::read(dir)?;
     let hash = wanted.hash(dir, &root.hasher).major;
     let mut path = Path::probe(dir, &root, hash)?;
     loop {
         let leaf = path.leaf()?;
-        if let Some(inode) = linear::find_in(dir, &leaf, wanted)? {
-            return Ok(Some(inode));
+        if let Some(found) = linear::find_in(dir, path.below(), &leaf, wanted)? {
+            return Ok(Some(found));
         }
         let continues = path.next_low().is_some_and(|next| next & !1 == hash);
         if !continues || !path.advance()? {

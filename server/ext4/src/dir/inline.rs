@@ -52,9 +52,18 @@ impl<'a> InlineDir<'a> {
     }
 
     pub(super) fn find(&self, wanted: &Wanted<'_>) -> Result<Option<InodeNr>> {
+        self.find_by(|name| wanted.matches(name))
+    }
+
+    /// Whether no name is in it.
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        self.find_by(|_| true).map(|found| found.is_none())
+    }
+
+    fn find_by(&self, is_it: impl Fn(&[u8]) -> bool) -> Result<Option<InodeNr>> {
         for entry in self.parts.clone().into_iter().flat_map(|(entries, _)| entries) {
             let entry = entry.map_err(|error| error.at_inode(self.dir.inode.nr))?;
-            if entry.inode.get() != 0 && wanted.matches(entry.name) {
+            if entry.inode.get() != 0 && is_it(entry.name) {
                 return Ok(Some(entry.inode));
             }
         }

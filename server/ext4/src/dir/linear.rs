@@ -7,24 +7,24 @@
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::block::{DirBlock, Directory};
+use super::block::{DirBlock, Directory, Found};
 use super::hash::DirHash;
 use super::{DirEntry, Emit, Wanted, is_name, shown};
 use crate::cache::Block;
-use crate::disk::dirent::{self, Entries};
+use crate::disk::dirent::{self, Entries, Entry};
 use crate::error::{CorruptKind, Error, Result};
-use crate::ids::{BlockNr, InodeNr, LogicalBlock};
+use crate::ids::{BlockNr, LogicalBlock};
 
 /// Searches every block. An error met on the way is the answer only if the name is nowhere: "not
 /// found" must not be concluded from blocks that cannot be read.
-pub(super) fn find(dir: &Directory<'_>, wanted: &Wanted<'_>) -> Result<Option<InodeNr>> {
+pub(super) fn find(dir: &Directory<'_>, wanted: &Wanted<'_>) -> Result<Option<Found>> {
     let mut failed: Option<Error> = None;
     let mut walk = Walk::new(dir, 0);
     while let Some((at, block)) = walk.next_block()? {
         let found =
-            dir.verify_entries_or_index(at, &block).and_then(|()| find_in(dir, &block, wanted));
+            dir.verify_entries_or_index(at, &block).and_then(|()| find_in(dir, at, &block, wanted));
         match found {
-            Ok(Some(inode)) => return Ok(Some(inode)),
+            Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => {}
             Err(error) => failed = failed.or(Some(error)),
         }
@@ -35,13 +35,15 @@ pub(super) fn find(dir: &Directory<'_>, wanted: &Wanted<'_>) -> Result<Option<In
 /// Searches one block of entries.
 pub(super) fn find_in(
     dir: &Directory<'_>,
+    at: LogicalBlock,
     block: &Block,
     wanted: &Wanted<'_>,
-) -> Result<Option<InodeNr>> {
+) -> Result<Option<Found>> {
     for entry in Entries::new(dir.layout, block.bytes()) {
         let entry = entry.map_err(|error| dir.located(error, block))?;
         if entry.inode.get() != 0 && wanted.matches(entry.name) {
-            return Ok(Some(entry.inode));
+            let Entry { inode, offset, .. } = entry;
+            return Ok(Some(Found { inode, at, block: block.nr(), offset }));
         }
     }
     Ok(None)
@@ -109,7 +111,7 @@ impl Part<'_> {
 impl Directory<'_> {
     /// Checks a block met on a linear walk. In an indexed directory the root and the index nodes
     /// look like entries but end in a checksum of another kind.
-    fn verify_entries_or_index(&self, at: LogicalBlock, block: &Block) -> Result<()> {
+    pub(super) fn verify_entries_or_index(&self, at: LogicalBlock, block: &Block) -> Result<()> {
         let is_index = || at.get() == 0 || dirent::looks_like_index(self.layout, block.bytes());
         if self.is_indexed() && is_index() {
             return Ok(());
@@ -119,18 +121,18 @@ impl Directory<'_> {
 }
 
 /// The blocks of a directory in order, holes skipped.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     dir: &'a Directory<'a>,
     next: u64,
     left: u64,
 }
 
 impl<'a> Walk<'a> {
-    fn new(dir: &'a Directory<'a>, first: u64) -> Self {
+    pub(super) fn new(dir: &'a Directory<'a>, first: u64) -> Self {
         Self { dir, next: first, left: dir.budget() }
     }
 
-    fn next_block(&mut self) -> Result<Option<(LogicalBlock, Arc<Block>)>> {
+    pub(super) fn next_block(&mut self) -> Result<Option<(LogicalBlock, Arc<Block>)>> {
         while self.next < u64::from(self.dir.blocks()) {
             let Some(at) = u32::try_from(self.next).ok().map(LogicalBlock::new) else { break };
             let Some(left) = self.left.checked_sub(1) else {

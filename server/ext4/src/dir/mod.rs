@@ -10,6 +10,12 @@
 //! | `inline` | directories inside their inode |
 //! | `casefold` | names that differ in case only |
 //! | `edited` | all of it, as fast commits left it |
+//! | `insert` | a name is put in: what it takes, step by step |
+//! | `index` | indexes are made, and grow |
+//! | `grow` | directories get blocks |
+//! | `remove` | a name is taken out, or names another inode |
+//! | `inline_edit` | the same for directories inside their inode |
+//! | `fresh` | directories begin, are empty, count their links |
 //!
 //! A directory is listed in hash order if it has an index, and also if it has none yet but may grow
 //! one while it is read: one block, or inline, on a file system with dir_index. The others are listed
@@ -19,21 +25,32 @@
 mod block;
 mod casefold;
 mod edited;
+mod fresh;
+mod grow;
 mod hash;
 mod htree;
+mod index;
 mod inline;
+mod inline_edit;
+mod insert;
 mod linear;
 mod order;
+mod remove;
 #[cfg(test)]
 mod tests;
 mod unicode_12_1;
+#[cfg(test)]
+mod write_tests;
 
 use core::ops::ControlFlow;
 use std::borrow::Cow;
 
 pub(crate) use edited::{find, iterate, key};
+pub(crate) use fresh::{add_link, check_links, drop_link, init, init_needs, is_empty};
+pub(crate) use insert::{Needs, insert, needs};
+pub(crate) use remove::{remove, replace, set_parent};
 
-use block::Directory;
+use block::{Directory, Found};
 use hash::{DirHash, HashVersion, Hasher};
 use htree::Root;
 use inline::InlineDir;
@@ -129,16 +146,21 @@ fn find_on_disk(volume: &Volume, dir: &Inode, name: &[u8]) -> Result<Option<Inod
     if let Some(inline) = InlineDir::of(&dir)? {
         return if name == b".." { Ok(Some(inline.parent())) } else { inline.find(&wanted) };
     }
+    Ok(find_in_blocks(&dir, &wanted, name)?.map(|found| found.inode))
+}
+
+/// Where `name`, as `wanted`, stands in a directory that has blocks.
+fn find_in_blocks(dir: &Directory<'_>, wanted: &Wanted<'_>, name: &[u8]) -> Result<Option<Found>> {
     // ".." is in the first block, which the linear search starts with and no index knows.
     if dir.is_indexed() && name != b".." {
-        match htree::find(&dir, &wanted) {
+        match htree::find(dir, wanted) {
             // The kernel's folding changed once (6.12), and indexes made by it may disagree with ours.
             Ok(None) if dir.is_casefolded() && dir.allows_compat_search() => {}
             Err(error @ Error::Corrupt { .. }) => dir.notice(error, None),
             result => return result,
         }
     }
-    linear::find(&dir, &wanted)
+    linear::find(dir, wanted)
 }
 
 /// Emits the entries of `dir` after `cookie` until `emit` breaks.

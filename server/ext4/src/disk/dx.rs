@@ -12,12 +12,14 @@ use crate::disk::checksum::ChecksumSeed;
 use crate::disk::dirent::DirLayout;
 use crate::disk::prefix;
 use crate::error::{CorruptKind, Error, Place, Result};
-use crate::ids::{LogicalBlock, on_disk};
+use crate::ids::{LogicalBlock, in_memory, on_disk};
 
 /// Bytes of "." and ".." before the root's own fields.
 const ROOT_INFO: usize = 24;
 /// Bytes of the unused entry before an inner node's array.
 const NODE_ENTRIES: usize = 8;
+/// The place of rec_len in an entry.
+const REC_LEN: usize = 4;
 /// Bytes of [`RawDxRootInfo`], the only info_length there is.
 const INFO_LENGTH: u8 = 8;
 /// The bits of a block pointer that count.
@@ -63,6 +65,11 @@ struct RawDxTail {
 const TAIL: usize = size_of::<RawDxTail>();
 
 impl RawDxEntry {
+    /// An entry for `block`, which holds the hashes from `hash` on (with the continuation bit).
+    pub(crate) fn new(hash: u32, block: LogicalBlock) -> Self {
+        Self { hash: U32::new(hash), block: U32::new(block.get() & BLOCK_MASK) }
+    }
+
     /// The first hash below this entry; bit 0 tells that the leaf before holds names of it too. Of
     /// no meaning in the first entry.
     pub(crate) fn hash(&self) -> u32 {
@@ -91,7 +98,7 @@ impl Role {
     }
 
     /// The limit that such a block must state (`dx_root_limit`, `dx_node_limit`).
-    fn limit(self, layout: DirLayout) -> u64 {
+    pub(crate) fn limit(self, layout: DirLayout) -> u64 {
         let head = match self {
             Self::Root => on_disk(self.entries_offset()),
             Self::Node => DirLayout::min_rec_len(0, layout.hash_in_dirent).into(),
@@ -169,19 +176,120 @@ pub(crate) fn check_tail(
     if !layout.metadata_csum {
         return Ok(());
     }
-    let array = block.get(role.entries_offset()..).unwrap_or_default();
-    let head: &RawDxCountLimit = prefix(Place::default(), array)?;
-    let bytes = |entries: U16| usize::from(entries.get()).saturating_mul(ENTRY);
-    let used = role.entries_offset().saturating_add(bytes(head.count));
-    let tail = array.get(bytes(head.limit)..).unwrap_or_default();
-    let tail: &RawDxTail = prefix(Place::default(), tail)?;
-    let covered = block.get(..used).unwrap_or_default();
-    let computed = seed.chain(covered).chain(tail.reserved.as_bytes()).of(&[0; 4]);
+    let (at, computed) = checksum(role, seed, block)?;
+    let tail: &RawDxTail = prefix(Place::default(), block.get(at..).unwrap_or_default())?;
     let stored = tail.checksum.get();
     if stored != computed {
         let kind = CorruptKind::DxChecksum { stored, computed };
         return Err(Error::corrupt(Place::default(), kind));
     }
+    Ok(())
+}
+
+/// The place of an index block's tail and the checksum that belongs there.
+fn checksum(role: Role, seed: ChecksumSeed, block: &[u8]) -> Result<(usize, u32)> {
+    let array = block.get(role.entries_offset()..).unwrap_or_default();
+    let head: &RawDxCountLimit = prefix(Place::default(), array)?;
+    let end = |entries: U16| {
+        let bytes = usize::from(entries.get()).saturating_mul(ENTRY);
+        role.entries_offset().saturating_add(bytes)
+    };
+    let at = end(head.limit);
+    let tail: &RawDxTail = prefix(Place::default(), block.get(at..).unwrap_or_default())?;
+    let covered = block.get(..end(head.count)).unwrap_or_default();
+    Ok((at, seed.chain(covered).chain(tail.reserved.as_bytes()).of(&[0; 4])))
+}
+
+/// Makes `entries` those of an index block whose head is right, and its checksum right. The first
+/// entry's hash does not matter.
+///
+/// # Errors
+/// [`CorruptKind::DxCount`] for none or more than fit; [`CorruptKind::Truncated`].
+pub(crate) fn store(
+    layout: DirLayout,
+    role: Role,
+    seed: ChecksumSeed,
+    block: &mut [u8],
+    entries: &[RawDxEntry],
+) -> Result<()> {
+    let limit = u16::try_from(role.limit(layout)).unwrap_or(u16::MAX);
+    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+    if count == 0 || count > limit {
+        return Err(Error::corrupt(Place::default(), CorruptKind::DxCount { count, limit }));
+    }
+    let array = block.get_mut(role.entries_offset()..).unwrap_or_default();
+    array.fill(0);
+    array.iter_mut().zip(entries.as_bytes()).for_each(|(to, from)| *to = *from);
+    let head = RawDxCountLimit { limit: U16::new(limit), count: U16::new(count) };
+    array.iter_mut().zip(head.as_bytes()).for_each(|(to, from)| *to = *from);
+    seal(layout, role, seed, block)
+}
+
+/// Makes the checksum of an index block right.
+///
+/// # Errors
+/// [`CorruptKind::Truncated`] if its counts leave no room for one.
+pub(crate) fn seal(
+    layout: DirLayout,
+    role: Role,
+    seed: ChecksumSeed,
+    block: &mut [u8],
+) -> Result<()> {
+    if !layout.metadata_csum {
+        return Ok(());
+    }
+    let (at, computed) = checksum(role, seed, block)?;
+    let have = block.len();
+    let place = block.get_mut(at..).and_then(|rest| RawDxTail::mut_from_prefix(rest).ok());
+    let Some((tail, _)) = place else {
+        let needed = at.saturating_add(TAIL);
+        return Err(Error::corrupt(Place::default(), CorruptKind::Truncated { needed, have }));
+    };
+    tail.checksum.set(computed);
+    Ok(())
+}
+
+/// Turns a first block that holds "." and ".." in their usual places into a root without entries.
+///
+/// # Errors
+/// [`CorruptKind::Truncated`].
+pub(crate) fn make_root(layout: DirLayout, block: &mut [u8], hash_version: u8) -> Result<()> {
+    block.get_mut(ROOT_INFO..).unwrap_or_default().fill(0);
+    let dotdot = DirLayout::min_rec_len(1, false);
+    let span = layout.stored_rec_len(layout.block_size.saturating_sub(dotdot));
+    write(block, in_memory(dotdot.into()).saturating_add(REC_LEN), &span)?;
+    let info = RawDxRootInfo {
+        reserved_zero: U32::ZERO,
+        hash_version,
+        info_length: INFO_LENGTH,
+        indirect_levels: 0,
+        unused_flags: 0,
+    };
+    write(block, ROOT_INFO, &info)
+}
+
+/// Turns a block of zeros into a node without entries: one unused entry to code without htree.
+///
+/// # Errors
+/// [`CorruptKind::Truncated`].
+pub(crate) fn make_node(layout: DirLayout, block: &mut [u8]) -> Result<()> {
+    write(block, REC_LEN, &layout.stored_rec_len(layout.block_size))
+}
+
+/// States the number of levels below a root. The caller stores its entries next.
+///
+/// # Errors
+/// [`CorruptKind::Truncated`].
+pub(crate) fn set_levels(block: &mut [u8], indirect_levels: u8) -> Result<()> {
+    let info: RawDxRootInfo =
+        *prefix(Place::default(), block.get(ROOT_INFO..).unwrap_or_default())?;
+    write(block, ROOT_INFO, &RawDxRootInfo { indirect_levels, ..info })
+}
+
+fn write<T: IntoBytes + Immutable>(block: &mut [u8], at: usize, value: &T) -> Result<()> {
+    let (have, needed) = (block.len(), at.saturating_add(size_of::<T>()));
+    let truncated = || Error::corrupt(Place::default(), CorruptKind::Truncated { needed, have });
+    block.get_mut(at..needed).ok_or_else(truncated)?.copy_from_slice(value.as_bytes());
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! metadata_csum the last 12 bytes look like an unused entry and hold the block's checksum.
 //! Source: Documentation/filesystems/ext4/directory.rst; rules: `__ext4_check_dir_entry`.
 
+pub(crate) mod edit;
+
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -89,6 +91,31 @@ impl DirLayout {
             0 | u16::MAX => HUGE_BLOCK,
             _ => u32::from(stored & !3) | u32::from(stored & 3) << 16,
         }
+    }
+
+    /// rec_len as stored (`ext4_rec_len_to_disk`); `len` is a multiple of 4 up to the block size.
+    pub(crate) fn stored_rec_len(&self, len: u32) -> U16 {
+        U16::new(u16::try_from(len).unwrap_or(u16::MAX))
+    }
+
+    /// i_file_type as stored: nothing without the filetype feature.
+    pub(crate) fn file_type(&self, kind: FileKind) -> u8 {
+        match kind {
+            _ if !self.filetype => 0,
+            FileKind::Regular => 1,
+            FileKind::Directory => 2,
+            FileKind::CharDevice => 3,
+            FileKind::BlockDevice => 4,
+            FileKind::Fifo => 5,
+            FileKind::Socket => 6,
+            FileKind::Symlink => 7,
+        }
+    }
+
+    /// Bytes of a block that entries fill: all but the checksum's entry.
+    pub(crate) fn stretch_len(&self) -> usize {
+        let block = in_memory(self.block_size.into());
+        if self.metadata_csum { block.saturating_sub(TAIL) } else { block }
     }
 
     /// `ext4_dir_rec_len`: the least record that holds a name of `name_len` bytes.
