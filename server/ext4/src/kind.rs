@@ -25,6 +25,8 @@ pub enum FileKind {
 pub struct InodeFlags(u32);
 
 impl InodeFlags {
+    /// EXT4_SECRM_FL, UNRM and COMPR: known to chattr(1), and without effect.
+    pub const WITHOUT_EFFECT: u32 = 0x7;
     /// EXT4_SYNC_FL
     pub const SYNC: u32 = 0x8;
     /// EXT4_IMMUTABLE_FL
@@ -35,14 +37,20 @@ impl InodeFlags {
     pub const NODUMP: u32 = 0x40;
     /// EXT4_NOATIME_FL
     pub const NOATIME: u32 = 0x80;
+    /// EXT4_NOCOMPR_FL
+    pub const NOCOMPR: u32 = 0x400;
     /// EXT4_ENCRYPT_FL
     pub const ENCRYPT: u32 = 0x800;
     /// EXT4_INDEX_FL: the directory has an htree.
     pub const INDEX: u32 = 0x1000;
     /// EXT4_JOURNAL_DATA_FL
     pub const JOURNAL_DATA: u32 = 0x4000;
+    /// EXT4_NOTAIL_FL
+    pub const NOTAIL: u32 = 0x8000;
     /// EXT4_DIRSYNC_FL
     pub const DIRSYNC: u32 = 0x1_0000;
+    /// EXT4_TOPDIR_FL
+    pub const TOPDIR: u32 = 0x2_0000;
     /// EXT4_HUGE_FILE_FL: i_blocks counts file system blocks.
     pub const HUGE_FILE: u32 = 0x4_0000;
     /// EXT4_EXTENTS_FL
@@ -51,6 +59,8 @@ impl InodeFlags {
     pub const VERITY: u32 = 0x10_0000;
     /// EXT4_EA_INODE_FL: the inode holds an attribute's value.
     pub const EA_INODE: u32 = 0x20_0000;
+    /// EXT4_DAX_FL
+    pub const DAX: u32 = 0x200_0000;
     /// EXT4_INLINE_DATA_FL
     pub const INLINE_DATA: u32 = 0x1000_0000;
     /// EXT4_PROJINHERIT_FL
@@ -58,10 +68,63 @@ impl InodeFlags {
     /// EXT4_CASEFOLD_FL
     pub const CASEFOLD: u32 = 0x4000_0000;
 
+    /// EXT4_FL_USER_VISIBLE
+    pub const USER_VISIBLE: u32 = 0x725b_dfff;
+    /// EXT4_FL_USER_MODIFIABLE
+    pub const USER_MODIFIABLE: u32 = 0x624b_c0ff;
+    /// EXT4_FL_INHERITED
+    const INHERITED: u32 = Self::WITHOUT_EFFECT
+        | Self::SYNC
+        | Self::NODUMP
+        | Self::NOATIME
+        | Self::NOCOMPR
+        | Self::JOURNAL_DATA
+        | Self::NOTAIL
+        | Self::DIRSYNC
+        | Self::PROJINHERIT
+        | Self::CASEFOLD
+        | Self::DAX;
+    /// What only directories may have (the complement of EXT4_REG_FLMASK).
+    const OF_DIRECTORIES: u32 = Self::DIRSYNC | Self::TOPDIR | Self::CASEFOLD | Self::PROJINHERIT;
+
     /// Takes the bits as they are.
     #[must_use]
     pub const fn new(bits: u32) -> Self {
         Self(bits)
+    }
+
+    /// Those that an inode of that kind may have (`ext4_mask_flags`).
+    #[must_use]
+    pub const fn for_kind(self, kind: FileKind) -> Self {
+        Self(match kind {
+            FileKind::Directory => self.0,
+            FileKind::Regular => self.0 & !Self::OF_DIRECTORIES,
+            _ => self.0 & (Self::NODUMP | Self::NOATIME),
+        })
+    }
+
+    /// What a new inode gets of its directory's flags.
+    #[must_use]
+    pub const fn inherited(self, kind: FileKind) -> Self {
+        Self(self.0 & Self::INHERITED).for_kind(kind)
+    }
+
+    /// Whether no bit is set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// With the bits of `mask` set.
+    #[must_use]
+    pub const fn with(self, mask: u32) -> Self {
+        Self(self.0 | mask)
+    }
+
+    /// With the bits of `mask` cleared.
+    #[must_use]
+    pub const fn without(self, mask: u32) -> Self {
+        Self(self.0 & !mask)
     }
 
     /// The raw bits.

@@ -150,6 +150,13 @@ fn checksum(bytes: &[u8], extra_isize: usize, seed: ChecksumSeed) -> u32 {
     running.of(range(rest, bytes.len()))
 }
 
+/// Sets i_dtime.
+pub(crate) fn set_dtime(bytes: &mut [u8], dtime: u32) {
+    if let Ok((raw, _)) = RawInode::mut_from_prefix(bytes) {
+        raw.dtime.set(dtime);
+    }
+}
+
 /// Makes the checksum of a changed record right; `fs` is the file system's seed. A record that
 /// cannot be taken apart stays as it is.
 pub(crate) fn seal(bytes: &mut [u8], nr: InodeNr, fs: ChecksumSeed) {

@@ -6,15 +6,28 @@ use super::{FileKind, Inode, InodeFlags, Timestamp};
 use crate::disk::inode::{self, Parts};
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::features::{Compat, Incompat, RoCompat};
-use crate::geometry::Geometry;
+use crate::geometry::{EXTRA_ISIZE, Geometry};
 use crate::ids::{BlockNr, InodeNr};
 use crate::map;
+use crate::quota::Charge;
 
 /// Decodes the record `bytes` (s_inode_size long) of inode `nr`.
 ///
 /// # Errors
 /// [`Refusal::Stale`] for a free inode; a named [`CorruptKind`] for each check.
 pub(crate) fn decode(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Result<Inode> {
+    // Deleted but open when the system went down: an orphan, for nobody but recovery.
+    decode_any(nr, bytes, geometry).and_then(|inode| match inode.links {
+        0 => Err(Refusal::Stale.into()),
+        _ => Ok(inode),
+    })
+}
+
+/// As [`decode`], for inodes without links, too.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_any(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Result<Inode> {
     let parts = inode::parts(bytes, nr)?;
     let raw = parts.fixed;
     let generation = raw.generation.get();
@@ -25,10 +38,6 @@ pub(crate) fn decode(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Result<I
     }
     if geometry.features.metadata_csum() && geometry.made_by_linux {
         inode::check(bytes, &parts, nr, checksum_seed)?;
-    }
-    // Deleted but open when the system went down: an orphan, for nobody but recovery.
-    if raw.links_count.get() == 0 {
-        return Err(Refusal::Stale.into());
     }
     let kind = kind(mode).ok_or_else(|| corrupt(nr, CorruptKind::InodeMode { mode }))?;
     let flags = flags(nr, &parts, kind, geometry)?;
@@ -43,19 +52,48 @@ pub(crate) fn decode(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Result<I
         project: project(&parts, geometry),
         links: raw.links_count.get(),
         size,
-        blocks512: blocks512(&parts, flags, geometry).saturating_add(inline512(kind, flags, size)),
+        blocks512: blocks512(&parts, flags, geometry),
         flags,
         atime: timestamp(raw.atime.get(), parts.extra.atime_extra.get()),
         mtime: timestamp(raw.mtime.get(), parts.extra.mtime_extra.get()),
         ctime: timestamp(raw.ctime.get(), parts.extra.ctime_extra.get()),
         crtime: (parts.times >= inode::WITH_CRTIME)
             .then(|| timestamp(parts.extra.crtime.get(), parts.extra.crtime_extra.get())),
+        version: u64::from(raw.version.get()) | u64::from(parts.extra.version_hi.get()) << 32,
         rdev: rdev(kind, &raw.block),
         xattr_block: xattr_block(nr, &parts, geometry)?,
         block: raw.block,
-        tail: parts.tail.into(),
+        tail: tail(&parts, bytes.len()),
         checksum_seed,
     })
+}
+
+/// What the inode in the record `bytes` is charged for; nothing for a free one. Unchecked.
+///
+/// # Errors
+/// As [`inode::parts`].
+pub(super) fn charge(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Result<Charge> {
+    let parts = inode::parts(bytes, nr)?;
+    let raw = parts.fixed;
+    if raw.mode.get() == 0 {
+        return Ok(Charge::default());
+    }
+    Ok(Charge {
+        uid: owner(raw.uid, raw.uid_high, geometry),
+        gid: owner(raw.gid, raw.gid_high, geometry),
+        project: project(&parts, geometry),
+        blocks512: blocks512(&parts, InodeFlags::new(raw.flags.get()), geometry),
+        inodes: 1,
+    })
+}
+
+/// An inode that is older than the extra fields has room behind them, and nothing there.
+fn tail(parts: &Parts<'_>, record: usize) -> Box<[u8]> {
+    if parts.extra_isize > 0 {
+        return parts.tail.into();
+    }
+    let known = inode::FIXED.saturating_add(EXTRA_ISIZE.into());
+    vec![0; record.saturating_sub(known)].into()
 }
 
 fn corrupt(nr: InodeNr, kind: CorruptKind) -> Error {
@@ -149,13 +187,6 @@ fn blocks512(parts: &Parts<'_>, flags: InodeFlags, geometry: &Geometry) -> u64 {
         return blocks;
     }
     blocks.saturating_mul(u64::from(geometry.block_size / 512))
-}
-
-/// Inline files have no blocks but count as if they had: programs take 0 for a file of holes
-/// (`ext4_file_getattr`).
-fn inline512(kind: FileKind, flags: InodeFlags, size: u64) -> u64 {
-    let inline = kind == FileKind::Regular && flags.has(InodeFlags::INLINE_DATA);
-    if inline { size.div_ceil(512) } else { 0 }
 }
 
 fn project(parts: &Parts<'_>, geometry: &Geometry) -> u32 {
@@ -280,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn an_inode_that_gives_no_extra_size_has_times_and_no_attributes() {
+    fn an_inode_that_gives_no_extra_size_has_times_and_room_for_attributes() {
         let mut bytes = record(|_| {});
         bytes[128] = 0;
         bytes[0x88] = 2; // i_mtime_extra: epoch 2
         let inode = decoded(&bytes).unwrap();
         assert_eq!(inode.mtime.seconds, 2 << 32);
-        assert!(inode.crtime.is_some() && inode.tail.is_empty());
+        assert!(inode.crtime.is_some() && *inode.tail == [0; 96]);
     }
 
     proptest! {

@@ -5,6 +5,13 @@
 //! block. Large values live in inodes of their own (ea_inode).
 //! Source: Documentation/filesystems/ext4/attributes.rst
 
+mod encode;
+
+pub(crate) use encode::{
+    entry_hash, needed, needed_by_values, room_in_block, room_in_inode, seal_block, to_block,
+    to_inode,
+};
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -107,6 +114,15 @@ pub(crate) fn in_block<'a>(
 ) -> Result<Vec<Entry<'a>>> {
     let names = block.get(size_of::<RawHeader>()..).unwrap_or_default();
     List { geometry, place, names, values: block }.entries()
+}
+
+/// How many inodes use the attribute block `block`, and its h_hash.
+///
+/// # Errors
+/// A block too short for a header.
+pub(crate) fn users(place: Place, block: &[u8]) -> Result<(u32, u32)> {
+    let header: &RawHeader = prefix(place, block)?;
+    Ok((header.refcount.get(), header.hash.get()))
 }
 
 /// Checks the header of an attribute block, and its checksum if there are any.
