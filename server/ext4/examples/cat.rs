@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fuse4fs_ext4::device::FileDevice;
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved};
+use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved, WriteOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         superblock: None,
         journal: None,
         cache_bytes: 8 << 20,
+        writing: WriteOptions::default(),
     };
     let fs = Filesystem::mount(device, &options, &Unobserved)?;
     let mut file = fs.inode(InodeNr::ROOT)?;
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         file = fs.lookup(&file, name)?;
     }
-    fs.open(&file)?;
+    fs.open(&file, fuse4fs_ext4::Open::Read)?;
     let mut buffer = vec![0; 1 << 20];
     let mut offset = 0;
     while let filled @ 1.. = fs.read(&file, offset, &mut buffer)? {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use fuse4fs_ext4::device::FileDevice;
-use fuse4fs_ext4::{Filesystem, MountOptions, Overhead, Unobserved};
+use fuse4fs_ext4::{Filesystem, MountOptions, Overhead, Unobserved, WriteOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         superblock,
         journal: None,
         cache_bytes: 8 << 20,
+        writing: WriteOptions::default(),
     };
     let fs = Filesystem::mount(device, &options, &Unobserved)?;
     let features = fs.geometry().features;

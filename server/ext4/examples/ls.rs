@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fuse4fs_ext4::device::FileDevice;
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved};
+use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved, WriteOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         superblock: None,
         journal: None,
         cache_bytes: 8 << 20,
+        writing: WriteOptions::default(),
     };
     let fs = Filesystem::mount(device, &options, &Unobserved)?;
     let mut dir = fs.inode(InodeNr::ROOT)?;

@@ -4,6 +4,10 @@
 //! frontend chooses errno and log line once. Nothing in the engine formats messages or logs.
 //! A new check on disk data is one row in [`CorruptKind`]'s table and one test that builds it.
 
+mod unmountable;
+
+pub use unmountable::Unmountable;
+
 use core::fmt;
 use std::io;
 
@@ -62,8 +66,28 @@ pub enum Refusal {
     NoKey,
     /// Encrypted no-key name does not name anything, or creation under one. ENOENT/ENOKEY by verb.
     NotSupported,
-    /// The file system is mounted read-only. EROFS.
+    /// The file system is mounted read-only, or became so after an error. EROFS.
     ReadOnly,
+    /// The name exists already. EEXIST.
+    Exists,
+    /// The directory holds names. ENOTEMPTY.
+    NotEmpty,
+    /// No block or inode is free for this caller. ENOSPC.
+    NoSpace,
+    /// A quota limit is reached. EDQUOT.
+    Quota,
+    /// The inode or directory can take no more links. EMLINK.
+    TooManyLinks,
+    /// Immutable or append-only, or not the caller's to do. EPERM.
+    NotPermitted,
+    /// Past the largest size of a file. EFBIG.
+    TooBig,
+    /// In use in a way that excludes this. EBUSY.
+    Busy,
+    /// The other project's tree. EXDEV.
+    CrossDevice,
+    /// The journal has stopped after an error. EIO.
+    Aborted,
 }
 
 /// What was asked of the device.
@@ -190,109 +214,6 @@ impl From<Unmountable> for Error {
     }
 }
 
-/// Why a mount is refused although nothing needs to be broken. The text is what a person reads.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Unmountable {
-    /// No ext magic at the superblock's place.
-    NotExt4,
-    /// The device ends inside the superblock.
-    DeviceTooSmall {
-        /// Bytes of the device.
-        device: u64,
-    },
-    /// The primary superblock is damaged or gone, but a backup of it is sound.
-    SuperblockDamaged {
-        /// What is wrong with it; `None` if nothing there looks like a superblock.
-        damage: Option<CorruptKind>,
-        /// Where the backup is, in 1 KiB units, as the option `sb=` takes it.
-        backup: u64,
-        /// Bytes of a block, for e2fsck, which counts in blocks.
-        block_size: u32,
-    },
-    /// The superblock names more blocks than the device has.
-    Truncated {
-        /// Bytes the file system needs.
-        needed: u64,
-        /// Bytes of the device.
-        device: u64,
-    },
-    /// Incompatible features this engine does not know; the names, comma separated.
-    UnknownFeatures {
-        /// For example `0x80000,encrypt`.
-        names: String,
-    },
-    /// The revision of the format is newer than 1.
-    UnknownRevision {
-        /// s_rev_level.
-        revision: u32,
-    },
-    /// The journal is on another device and none was given.
-    ExternalJournalMissing,
-    /// The external journal given is not this file system's.
-    ExternalJournalWrong {
-        /// What does not match.
-        why: &'static str,
-    },
-    /// The journal is damaged or not known, so what it holds cannot be told.
-    JournalUnusable {
-        /// What was found.
-        why: String,
-    },
-    /// The device is a jbd2 journal, not a file system.
-    IsJournalDevice,
-}
-
-impl fmt::Display for Unmountable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotExt4 => write!(f, "not an ext2, ext3 or ext4 file system"),
-            Self::DeviceTooSmall { device } => {
-                write!(f, "too small for a file system ({device} bytes)")
-            }
-            Self::SuperblockDamaged { damage, backup, block_size } => {
-                match damage {
-                    Some(kind) => write!(f, "{kind} [{}]", kind.code())?,
-                    None => write!(f, "no ext4 superblock where it should be")?,
-                }
-                let block = backup.saturating_mul(1024).checked_div((*block_size).into());
-                write!(
-                    f,
-                    "; there is a backup: look through it with -o ro,noload,sb={backup}, or repair \
-                     with e2fsck -b {} -B {block_size}",
-                    block.unwrap_or(0)
-                )
-            }
-            Self::Truncated { needed, device } => write!(
-                f,
-                "file system needs {needed} bytes but the device has {device}; was it cut short?"
-            ),
-            Self::UnknownFeatures { names } => {
-                write!(f, "uses features this version does not know: {names}")
-            }
-            Self::UnknownRevision { revision } => {
-                write!(f, "format revision {revision} is newer than this version knows")
-            }
-            Self::ExternalJournalMissing => write!(
-                f,
-                "its journal is on another device; name that with -o journal_path=DEVICE, \
-                 or use -o ro,noload to mount without it"
-            ),
-            Self::ExternalJournalWrong { why } => {
-                write!(f, "the journal device given does not belong to it: {why}")
-            }
-            Self::JournalUnusable { why } => write!(
-                f,
-                "its journal cannot be used: {why}; check it with e2fsck, \
-                 or use -o ro,noload to mount without it"
-            ),
-            Self::IsJournalDevice => {
-                write!(f, "an external journal, not a file system; mount its file system instead")
-            }
-        }
-    }
-}
-
 macro_rules! corrupt_kinds {
     ($( $code:literal $name:ident { $($field:ident : $ty:ty),* } $text:literal; )*) => {
         /// Every check on disk data, one variant each. The code is stable: scripts and the manual
@@ -336,11 +257,36 @@ corrupt_kinds! {
     "sb-field" SuperblockField { field: &'static str, value: u64 }
         "superblock field {field} is {value}, which cannot be";
 
+    // multiple mount protection
+    "mmp-block" MmpBlock { block: u64 }
+        "multiple mount protection is at block {block}, outside the file system";
+    "mmp-magic" MmpMagic { magic: u32 }
+        "multiple mount protection magic {magic:#010x} is not 0x004d4d50";
+    "mmp-checksum" MmpChecksum { stored: u32, computed: u32 }
+        "multiple mount protection checksum {stored:#010x} does not match {computed:#010x}";
+    "mmp-taken" MmpTaken {}
+        "another node has written to the block of multiple mount protection";
+
     // block groups
     "group-checksum" GroupChecksum { stored: u16, computed: u16 }
         "group descriptor checksum {stored:#06x} does not match {computed:#06x}";
     "group-place" GroupPlace { what: &'static str, block: u64 }
         "{what} at block {block} lies where it cannot be";
+
+    "metadata-overlap" MetadataOverlap { block: u64 }
+        "two structures of the file system's own metadata claim block {block}";
+    "metadata-block" MetadataBlock { first: u64, count: u64 }
+        "blocks {first}+{count} are not a file's: the file system's own metadata is there";
+    "bitmap-checksum" BitmapChecksum { what: &'static str, stored: u32, computed: u32 }
+        "{what} checksum {stored:#010x} does not match {computed:#010x}";
+    "bitmap-metadata" BitmapMetadata { block: u64 }
+        "block bitmap shows block {block} as free, which holds the file system's own metadata";
+    "bitmap-count" BitmapCount { what: &'static str, counted: u32, recorded: u32 }
+        "{what} shows {counted} free but the group descriptor {recorded}";
+    "bitmap-free" BitmapFree { what: &'static str, nr: u64 }
+        "{what} {nr} is to be freed, but is free already";
+    "free-count" FreeCount { what: &'static str }
+        "no {what} is free although the counters promise some";
 
     // inodes
     "inode-number" InodeNumber { nr: u32 }
@@ -411,6 +357,10 @@ corrupt_kinds! {
         "directory block checksum {stored:#010x} does not match {computed:#010x}";
     "dir-hole" DirHole { block: u32 }
         "directory contains a hole at its block {block}";
+    "dir-block-beyond" DirBlockBeyond { block: u32 }
+        "directory has something mapped at its block {block}, past its end";
+    "dir-dots" DirDots {}
+        "directory does not begin with '.' and '..' in their places";
     "dir-blocks" DirTooManyBlocks { blocks: u32 }
         "directory of {blocks} blocks maps more blocks than there can be";
     "dir-name" DirNameImpossible { offset: u32 }
@@ -479,6 +429,20 @@ corrupt_kinds! {
         "access control list of {size} bytes ends inside an entry";
     "acl-tag" AclTag { tag: u16 }
         "access control list entry has the unknown tag {tag:#06x}";
+
+    // orphans
+    "orphan-magic" OrphanMagic { magic: u32 }
+        "orphan file block has magic {magic:#010x}";
+    "orphan-checksum" OrphanChecksum { stored: u32, computed: u32 }
+        "orphan file block checksum {stored:#010x} does not match {computed:#010x}";
+    "orphan-file" OrphanFile { why: &'static str }
+        "the orphan file cannot be used: {why}";
+    "orphan-list" OrphanList { inode: u32 }
+        "the list of orphans leads to inode {inode}, which cannot be one";
+
+    // quotas
+    "quota-file" QuotaFile { why: &'static str }
+        "the quota file cannot be used: {why}";
 
     // journal
     "journal-field" JournalField { field: &'static str, value: u64 }

@@ -157,6 +157,23 @@ impl Incompat {
         .union(Self::CASEFOLD);
 }
 
+impl RoCompat {
+    /// What the engine writes.
+    pub const KNOWN: Self = Self::SPARSE_SUPER
+        .union(Self::LARGE_FILE)
+        .union(Self::BTREE_DIR)
+        .union(Self::HUGE_FILE)
+        .union(Self::GDT_CSUM)
+        .union(Self::DIR_NLINK)
+        .union(Self::EXTRA_ISIZE)
+        .union(Self::QUOTA)
+        .union(Self::BIGALLOC)
+        .union(Self::METADATA_CSUM)
+        .union(Self::PROJECT)
+        .union(Self::VERITY)
+        .union(Self::ORPHAN_PRESENT);
+}
+
 /// The three sets of one file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Features {
@@ -173,6 +190,12 @@ impl Features {
     #[must_use]
     pub const fn metadata_csum(&self) -> bool {
         self.ro_compat.contains(RoCompat::METADATA_CSUM)
+    }
+
+    /// Whether group descriptors carry checksums, so that parts of a group may be uninitialised.
+    #[must_use]
+    pub const fn group_checksums(&self) -> bool {
+        self.metadata_csum() || self.ro_compat.contains(RoCompat::GDT_CSUM)
     }
 }
 

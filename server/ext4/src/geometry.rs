@@ -39,6 +39,8 @@ pub struct Geometry {
     pub special_inodes: [u32; 4],
     /// Bytes of an inode on disk, a power of two in 128..=block_size.
     pub inode_size: u16,
+    /// i_extra_isize of new inodes: 0 in 128-byte ones, else a multiple of 4 that fits.
+    pub extra_isize: u16,
     /// Bytes of a group descriptor: 32, or 64..=1024 (a power of two) with 64bit.
     pub desc_size: u16,
     /// Block groups.
@@ -88,6 +90,8 @@ const OS_LINUX: u32 = 0;
 const OS_HURD: u32 = 1;
 /// EXT4_DEFM_UID16 in s_default_mount_opts.
 const DEFM_UID16: u32 = 0x10;
+/// Bytes of all extra fields of an inode that are known.
+pub(crate) const EXTRA_ISIZE: u16 = 32;
 /// EXT4_GOOD_OLD_INODE_SIZE.
 const OLD_INODE_SIZE: u16 = 128;
 
@@ -115,6 +119,7 @@ impl Geometry {
             first_inode,
             special_inodes: special_inodes(raw),
             inode_size,
+            extra_isize: extra_isize(raw, features, inode_size),
             desc_size: desc_size(raw, features)?,
             group_count: 0,
             first_meta_bg: raw.first_meta_bg.get(),
@@ -245,6 +250,37 @@ impl Geometry {
         BlockNr::new(offset.saturating_add(self.first_data_block.into()))
     }
 
+    /// Clusters of a full group.
+    #[must_use]
+    pub fn clusters_per_group(&self) -> u32 {
+        self.blocks_per_group.checked_div(self.cluster_blocks).unwrap_or(0)
+    }
+
+    /// Clusters of `group`; the last group may be shorter, its last cluster too.
+    #[must_use]
+    pub fn clusters_in_group(&self, group: GroupNr) -> u32 {
+        let left = self.blocks_count.saturating_sub(self.first_block(group).get());
+        let blocks = u32::try_from(left).unwrap_or(u32::MAX).min(self.blocks_per_group);
+        blocks.div_ceil(self.cluster_blocks.max(1))
+    }
+
+    /// The group that `block` is in, and the cluster there; `None` before the first group and past
+    /// the last.
+    #[must_use]
+    pub fn group_of_block(&self, block: BlockNr) -> Option<(GroupNr, u32)> {
+        let offset = block.get().checked_sub(self.first_data_block.into())?;
+        let group = offset.checked_div(self.blocks_per_group.into())?;
+        let group = u32::try_from(group).ok().filter(|&group| group < self.group_count)?;
+        let inside = u32::try_from(offset.checked_rem(self.blocks_per_group.into())?).ok()?;
+        Some((GroupNr::new(group), inside.checked_div(self.cluster_blocks)?))
+    }
+
+    /// The first block of `cluster` of `group`.
+    pub(crate) fn cluster_block(&self, group: GroupNr, cluster: u32) -> BlockNr {
+        let inside = u64::from(cluster).saturating_mul(self.cluster_blocks.into());
+        BlockNr::new(self.first_block(group).get().saturating_add(inside))
+    }
+
     /// Whether `group` starts with a superblock: all, those of sparse_super (0, 1 and powers of 3, 5
     /// and 7), or those that sparse_super2 names.
     #[must_use]
@@ -352,6 +388,18 @@ fn check_others(raw: &RawSuperblock, features: Features) -> Result<()> {
         return Err(field("s_def_hash_version", raw.def_hash_version.into()));
     }
     Ok(())
+}
+
+/// What the superblock wants and at least all the fields that are known, if that fits.
+fn extra_isize(raw: &RawSuperblock, features: Features, inode_size: u16) -> u16 {
+    let Some(room) = inode_size.checked_sub(OLD_INODE_SIZE).filter(|&room| room > 0) else {
+        return 0;
+    };
+    if !features.ro_compat.contains(RoCompat::EXTRA_ISIZE) {
+        return EXTRA_ISIZE;
+    }
+    let asked = raw.want_extra_isize.get().max(raw.min_extra_isize.get()).max(EXTRA_ISIZE);
+    if asked > room || !asked.is_multiple_of(4) { EXTRA_ISIZE } else { asked }
 }
 
 fn special_inodes(raw: &RawSuperblock) -> [u32; 4] {

@@ -73,6 +73,20 @@ number! {
     Tid(u32)
 }
 
+impl Tid {
+    /// Whether this transaction is `other` or a later one.
+    #[must_use]
+    pub const fn reached(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0) < 1 << 31
+    }
+
+    /// The transaction after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 impl InodeNr {
     /// EXT4_ROOT_INO.
     pub const ROOT: Self = Self::new(2);

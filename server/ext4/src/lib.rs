@@ -10,39 +10,59 @@ pub mod error;
 pub mod features;
 pub mod ids;
 
+mod alloc;
 mod cache;
+mod caller;
+#[cfg(test)]
+mod crash_tests;
 mod crypt;
 mod dir;
 mod edits;
+mod evict;
 mod file;
 mod filesystem;
 mod geometry;
 mod group;
+mod handle;
 mod inode;
 mod journal;
 mod kind;
 mod map;
+mod mmp;
 mod mount;
 mod notices;
 mod observer;
 mod ops;
+mod orphan;
+mod quota;
 mod recover;
+mod rules;
+mod sharing;
 mod source;
 mod superblock;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod usage;
 mod volume;
 mod xattr;
 
+pub use caller::Caller;
 pub use error::{CorruptKind, Error, Place, Refusal, Result, Unmountable};
-pub use filesystem::{Filesystem, MountOptions};
+pub use evict::Orphaned;
+pub use filesystem::{DataMode, ErrorPolicy, Filesystem, MountOptions, WriteOptions};
 pub use geometry::Geometry;
 pub use inode::{Inode, Timestamp};
 pub use journal::{FastCommitEnd, LogEnd};
 pub use kind::{FileKind, InodeFlags};
 pub use map::Mapping;
+pub use mmp::{Guard, NodeName};
 pub use mount::probe;
 pub use observer::{Notice, Observer, Unobserved};
-pub use ops::{DirEntry, Overhead, Seek, StatFs};
+pub use ops::{
+    DirEntry, Fallocate, Hold, KeepSize, Named, NewInode, Open, Overhead, Rename, Run, Seek,
+    SetAttr, SetTime, StatFs, Trim, Unlinked, WriteKind,
+};
+pub use rules::{Atime, Rules};
 pub use superblock::{ErrorRecord, Facts};
+pub use xattr::Mode as XattrMode;

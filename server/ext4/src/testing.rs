@@ -1,16 +1,17 @@
 //! Small volumes and inodes made of bytes, for unit tests.
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use zerocopy::FromZeros;
 
-use crate::device::MemDevice;
+use crate::device::{BlockDevice, MemDevice};
 use crate::disk::checksum::ChecksumSeed;
 use crate::disk::superblock::{self, RawSuperblock};
 use crate::error::{CorruptKind, Error, Result};
 use crate::features::{Incompat, RoCompat};
-use crate::filesystem::Filesystem;
+use crate::filesystem::{Filesystem, MountOptions, WriteOptions};
 use crate::geometry::Geometry;
 use crate::ids::{BlockNr, InodeNr, in_memory};
 use crate::inode::{FileKind, Inode, InodeFlags, Timestamp};
@@ -71,10 +72,38 @@ impl Image {
     }
 }
 
+/// A device on which nobody may wait.
+pub(crate) struct Hurried(pub(crate) Arc<MemDevice>);
+
+impl BlockDevice for Hurried {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, into)
+    }
+    fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, from)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
 /// A mounted file system on `volume`.
 pub(crate) fn filesystem(volume: Volume) -> Filesystem {
     let facts = Facts::new(&RawSuperblock::new_zeroed());
-    Filesystem { volume, facts, usage: OnceLock::new() }
+    Filesystem {
+        volume,
+        facts,
+        usage: OnceLock::new(),
+        writing: WriteOptions::default(),
+        closed: false.into(),
+        claim: None,
+    }
 }
 
 /// A regular file with number 12, empty and without blocks.
@@ -95,6 +124,7 @@ pub(crate) fn inode(flags: u32) -> Inode {
         mtime: Timestamp::default(),
         ctime: Timestamp::default(),
         crtime: None,
+        version: 1,
         rdev: (0, 0),
         xattr_block: None,
         block: [0; 60],
@@ -132,4 +162,92 @@ pub(crate) fn words(words: impl IntoIterator<Item = u32>) -> Vec<u8> {
 /// Block `nr` as callers name it.
 pub(crate) fn block(nr: u64) -> BlockNr {
     BlockNr::new(nr)
+}
+
+/// A device with a fresh file system of `kib` KiB that mke2fs made with `options`.
+pub(crate) fn mkfs(kib: u64, options: &[&str]) -> Arc<MemDevice> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut command = std::process::Command::new("mke2fs");
+    command.args(["-q", "-F"]).args(options).arg(file.path()).arg(format!("{kib}k"));
+    let output = command.output().expect("mke2fs of e2fsprogs is needed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Arc::new(MemDevice::new(std::fs::read(file.path()).unwrap()))
+}
+
+/// Runs debugfs on the device with commands from `input`, and returns what it says. Changes that it
+/// makes are on the device afterwards.
+pub(crate) fn debugfs(device: &Arc<MemDevice>, input: &str) -> String {
+    use crate::device::BlockDevice;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), device.contents()).unwrap();
+    let commands = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(commands.path(), input).unwrap();
+    let mut command = std::process::Command::new("debugfs");
+    command.args(["-w", "-f"]).arg(commands.path()).arg(file.path());
+    let output = command.output().expect("debugfs of e2fsprogs is needed");
+    device.write_at(0, &std::fs::read(file.path()).unwrap()).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Lets e2fsck repair what the commands of debugfs left undone.
+pub(crate) fn repair(device: &Arc<MemDevice>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), device.contents()).unwrap();
+    let mut command = std::process::Command::new("e2fsck");
+    let output = command.args(["-f", "-y"]).arg(file.path()).output().expect("e2fsck is needed");
+    assert!(output.status.code().is_some_and(|code| code <= 1));
+    device.write_at(0, &std::fs::read(file.path()).unwrap()).unwrap();
+}
+
+/// The volume on a device that [`mkfs`] made, for writing.
+pub(crate) fn volume_on(device: &Arc<MemDevice>) -> Volume {
+    let superblock = crate::superblock::Superblock::read(&**device, None).unwrap();
+    let source = Source::new(Arc::<MemDevice>::clone(device), superblock.geometry.block_size);
+    let volume = Volume::new(superblock.geometry, source, 1 << 20);
+    crate::alloc::open(&volume, &superblock.facts).unwrap();
+    volume
+}
+
+/// Writes everything home and lets e2fsck judge; what it says if it complains.
+pub(crate) fn fsck(volume: &Volume, device: &MemDevice) {
+    volume.write_home().unwrap();
+    fsck_bytes(&device.contents());
+}
+
+/// Lets e2fsck judge the image `bytes`.
+pub(crate) fn fsck_bytes(bytes: &[u8]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let mut command = std::process::Command::new("e2fsck");
+    let output = command.args(["-f", "-n"]).arg(file.path()).output().expect("e2fsck is needed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+/// What e2fsck -fp makes of the image `bytes`: it replays the log and mends what needs no question.
+pub(crate) fn preened(bytes: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let mut command = std::process::Command::new("e2fsck");
+    let output = command.args(["-f", "-p"]).arg(file.path()).output().expect("e2fsck is needed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+    std::fs::read(file.path()).unwrap()
+}
+
+/// Mounts what [`mkfs`] made for writing, through its journal.
+pub(crate) fn mounted(device: &Arc<MemDevice>) -> Filesystem {
+    Filesystem::mount(device.clone(), &writable(), &crate::observer::Unobserved).unwrap()
+}
+
+/// The usual options of a writable mount.
+pub(crate) fn writable() -> MountOptions {
+    MountOptions {
+        read_only: false,
+        noload: false,
+        superblock: None,
+        journal: None,
+        cache_bytes: 1 << 20,
+        writing: WriteOptions::default(),
+    }
 }

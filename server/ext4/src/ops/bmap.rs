@@ -15,15 +15,20 @@ impl Filesystem {
     /// [`Refusal::Invalid`] for inline data, a `unit` that is no power of two or less than 512;
     /// `NoKey`, `IsDirectory`; corruption and I/O errors.
     pub fn bmap(&self, inode: &Inode, at: u64, unit: u32) -> Result<u64> {
-        self.open_regular(inode)?;
+        let (_lock, inode) = self.newest(inode)?;
+        self.open_regular(&inode)?;
         if !unit.is_power_of_two() || unit < 512 {
             return Err(Refusal::Invalid.into());
         }
-        if inline::of(&self.volume.geometry, inode)?.is_some() {
+        if inline::of(&self.volume.geometry, &inode)?.is_some() {
             return Err(Refusal::Invalid.into());
         }
         let byte = at.checked_mul(unit.into()).ok_or(Refusal::Invalid)?;
-        let place = self.device_byte(inode, byte, unit.into())?;
+        if self.volume.journals(&inode) {
+            // Whoever asks may go to the device, where it has to be by then.
+            self.volume.write_home()?;
+        }
+        let place = self.device_byte(&inode, byte, unit.into())?;
         Ok(place
             .filter(|place| place.is_multiple_of(unit.into()))
             .map_or(0, |place| place >> unit.ilog2()))

@@ -2,11 +2,11 @@
 
 use crate::crypt;
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
-use crate::features::Incompat;
 use crate::file;
 use crate::filesystem::Filesystem;
-use crate::ids::{in_memory, on_disk};
+use crate::ids::{LogicalBlock, in_memory, on_disk};
 use crate::inode::{FileKind, Inode, InodeFlags};
+use crate::map::{self, Mapping};
 
 impl Filesystem {
     /// The target of a symbolic link, without a NUL. An encrypted one is shown as the kernel shows
@@ -21,16 +21,14 @@ impl Filesystem {
         if inode.flags.has(InodeFlags::ENCRYPT) {
             return self.encrypted_target(inode);
         }
-        if self.is_fast_symlink(inode) {
+        if inode.has_fast_target(&self.volume.geometry) {
             return fast_target(inode);
         }
         // The kernel keeps the target in one block, with a NUL.
         if inode.size == 0 || inode.size >= self.volume.block_size().into() {
             return Err(bad_size(inode));
         }
-        let mut target = vec![0; in_memory(inode.size)];
-        let filled = file::read(&self.volume, inode, 0, &mut target)?;
-        target.truncate(filled);
+        let mut target = self.stored_target(inode, inode.size)?;
         // Past a NUL the kernel sees nothing; a hole in place of the block shows as one, too.
         let end = target.iter().position(|byte| *byte == 0).unwrap_or(target.len());
         target.truncate(end);
@@ -52,26 +50,27 @@ impl Filesystem {
         Ok(inode.size)
     }
 
-    /// Whether the target is in i_block (`ext4_inode_is_fast_symlink`).
-    fn is_fast_symlink(&self, inode: &Inode) -> bool {
-        let geometry = &self.volume.geometry;
-        if geometry.features.incompat.contains(Incompat::EA_INODE) {
-            return inode.size != 0 && inode.size < on_disk(inode.block.len());
+    /// The first `size` bytes of a target that is not in i_block. Its block is metadata, and may not
+    /// have reached the device yet.
+    fn stored_target(&self, inode: &Inode, size: u64) -> Result<Vec<u8>> {
+        let mut target = vec![0; in_memory(size)];
+        if inode.flags.has(InodeFlags::INLINE_DATA) {
+            file::read(&self.volume, inode, 0, &mut target)?;
+        } else if let Mapping::Written { first, .. } =
+            map::lookup(&self.volume, inode, LogicalBlock::new(0))?
+        {
+            let block = self.volume.metadata(first).map_err(|error| error.at_inode(inode.nr))?;
+            target.iter_mut().zip(block.bytes()).for_each(|(to, from)| *to = *from);
         }
-        let cluster = u64::from(geometry.cluster_blocks).saturating_mul(geometry.block_size.into());
-        let xattr_blocks512 = if inode.xattr_block.is_some() { cluster >> 9 } else { 0 };
-        !inode.flags.has(InodeFlags::INLINE_DATA) && inode.blocks512 == xattr_blocks512
+        Ok(target)
     }
 
     fn encrypted_target(&self, inode: &Inode) -> Result<Vec<u8>> {
-        let stored = if self.is_fast_symlink(inode) {
+        let stored = if inode.has_fast_target(&self.volume.geometry) {
             inode.block.to_vec()
         } else {
             let whole = inode.size.min(self.volume.block_size().into());
-            let mut block = vec![0; in_memory(whole)];
-            let filled = file::read(&self.volume, inode, 0, &mut block)?;
-            block.truncate(filled);
-            block
+            self.stored_target(inode, whole)?
         };
         crypt::no_key_target(&stored)
             .ok_or_else(|| corrupt(inode, CorruptKind::SymlinkEncrypted { size: inode.size }))
@@ -101,6 +100,7 @@ fn corrupt(inode: &Inode, kind: CorruptKind) -> Error {
 mod tests {
     #![allow(clippy::arithmetic_side_effects, reason = "test code")]
     use super::*;
+    use crate::features::Incompat;
     use crate::testing::{self, Image, inode_with, kind, words};
 
     /// A file system whose block 40 starts with `bytes`.

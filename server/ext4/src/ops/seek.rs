@@ -11,7 +11,8 @@ impl Filesystem {
     /// # Errors
     /// [`crate::Refusal::PastEnd`], `NoKey`, `IsDirectory`, `Invalid`; corruption and I/O errors.
     pub fn seek(&self, inode: &Inode, offset: u64, what: Seek) -> Result<u64> {
-        self.open_regular(inode)?;
-        file::seek(&self.volume, inode, offset, what)
+        let (_lock, inode) = self.newest(inode)?;
+        self.open_regular(&inode)?;
+        file::seek(&self.volume, &inode, offset, what)
     }
 }
