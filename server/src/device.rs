@@ -1,32 +1,124 @@
 //! The engine's door to the device: the descriptor that the helper opened.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use fuse4fs_ext4::device::BlockDevice;
 use parking_lot::RwLock;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::sys::ring::drop_files;
+/// No device has larger sectors.
+const ALIGNMENT: usize = 4096;
+const SECTORS: u64 = 4096;
+
+/// What the descriptor was opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// O_RDONLY
+    Read,
+    /// O_RDWR
+    Write,
+}
+
+/// Whether this thread may wait for the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Patience {
+    Waits,
+    /// It may not, and did not have to yet.
+    Hurries,
+    /// It may not, and would have had to.
+    Missed,
+}
+
+thread_local! {
+    static PATIENCE: Cell<Patience> = const { Cell::new(Patience::Waits) };
+}
+
+/// Does `work` with what is in memory, of this process or the kernel. `None`, and no result at all,
+/// when a device would have had to be waited for: some of it may have got around the error then, so
+/// whatever came out is not what it would be.
+pub(crate) fn without_waiting<T>(work: impl FnOnce() -> T) -> Option<T> {
+    PATIENCE.set(Patience::Hurries);
+    let result = work();
+    let patience = PATIENCE.replace(Patience::Waits);
+    (patience == Patience::Hurries).then_some(result)
+}
+
+/// Whether this thread may not wait, but would have had to.
+pub(crate) fn missed() -> bool {
+    PATIENCE.get() == Patience::Missed
+}
+
+/// Whether this thread may not wait.
+pub(crate) fn hurries() -> bool {
+    PATIENCE.get() != Patience::Waits
+}
+
+/// Whether this thread may wait. If not, it is noted that it had to.
+pub(crate) fn may_wait() -> bool {
+    let waits = PATIENCE.get() == Patience::Waits;
+    if !waits {
+        PATIENCE.set(Patience::Missed);
+    }
+    waits
+}
 
 /// A block device (or an image file) behind a descriptor that can be closed under the engine.
 ///
 /// # Locking
 /// The lock is held shared while the device works and exclusively to close it: when [`Device::close`]
 /// returns, nothing of this process keeps the device busy.
-#[derive(Debug)]
 pub(crate) struct Device {
+    access: Access,
     fd: RwLock<Option<OwnedFd>>,
+    /// Rings that have the descriptor among their files.
+    rings: Vec<RawFd>,
+    /// The same with O_DIRECT, for reads that no cache may answer.
+    direct: RwLock<Option<OwnedFd>>,
+    before_wait: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Device {
     /// Takes the descriptor.
-    pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd: RwLock::new(Some(fd)) }
+    pub(crate) fn new(fd: OwnedFd, access: Access) -> Self {
+        let (before_wait, rings) = (OnceLock::new(), Vec::new());
+        let fd = RwLock::new(Some(fd));
+        Self { access, fd, direct: RwLock::default(), rings, before_wait }
     }
 
-    /// Closes the descriptor once what is under way is done. All calls after that fail.
+    /// Takes the descriptor with O_DIRECT as well.
+    pub(crate) fn set_direct(&self, fd: OwnedFd) {
+        *self.direct.write() = Some(fd);
+    }
+
+    /// Calls `hook` from now on whenever a thread is going to wait for the device.
+    pub(crate) fn before_wait(&self, hook: impl Fn() + Send + Sync + 'static) {
+        // There is one transport, and so one hook.
+        let _ = self.before_wait.set(Box::new(hook));
+    }
+
+    /// The same, with rings that read from it on their own.
+    pub(crate) fn shared_with(self, rings: impl Iterator<Item = RawFd>) -> Self {
+        Self { rings: rings.collect(), ..self }
+    }
+
+    /// Closes the descriptor once what is under way is done, and has the rings drop it. All calls
+    /// after that fail.
     pub(crate) fn close(&self) {
-        *self.fd.write() = None;
+        *self.direct.write() = None;
+        if self.fd.write().take().is_none() {
+            return;
+        }
+        for ring in &self.rings {
+            if let Err(error) = drop_files(*ring) {
+                tracing::warn!("a ring does not let go of the device: {error}");
+            }
+        }
     }
 }
 
@@ -39,10 +131,14 @@ impl BlockDevice for Device {
     }
 
     fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        if let Some(before_wait) = self.before_wait.get() {
+            before_wait();
+        }
         let fd = self.fd.read();
         let fd = fd.as_ref().ok_or_else(closed)?;
         while !into.is_empty() {
-            let len = match rustix::io::pread(fd, &mut *into, offset) {
+            let len = match read(fd, &mut *into, offset) {
+                Err(Errno::AGAIN) if !may_wait() => return Err(io::ErrorKind::WouldBlock.into()),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(len) => len,
                 Err(Errno::INTR) => continue,
@@ -55,13 +151,111 @@ impl BlockDevice for Device {
         Ok(())
     }
 
-    /// The descriptor is open for reading only; this tells so before the kernel does.
-    fn write_at(&self, _offset: u64, _from: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::PermissionDenied.into())
+    /// Where the helper could not open the device with O_DIRECT it is an image file, which has one
+    /// cache only.
+    fn read_through(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let direct = self.direct.read();
+        let Some(fd) = direct.as_ref() else {
+            drop(direct);
+            return self.read_at(offset, into);
+        };
+        // Offset, length and memory have to be multiples of the device's sectors.
+        let skip = usize::try_from(offset.checked_rem(SECTORS).unwrap_or(0)).unwrap_or(0);
+        let start = offset.saturating_sub(offset.checked_rem(SECTORS).unwrap_or(0));
+        let len = skip.saturating_add(into.len()).next_multiple_of(ALIGNMENT);
+        let mut buffer = vec![0; len.saturating_add(ALIGNMENT)];
+        let at = buffer.as_ptr().align_offset(ALIGNMENT);
+        let aligned = at.checked_add(len).and_then(|end| buffer.get_mut(at..end));
+        let aligned = aligned.ok_or(io::ErrorKind::OutOfMemory)?;
+        let read = loop {
+            match rustix::io::pread(fd, &mut *aligned, start) {
+                Err(Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        let found = aligned.get(..read).and_then(|read| read.get(skip..));
+        let found = found.and_then(|found| found.get(..into.len()));
+        into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    /// On a read-only mount the descriptor is open for reading only; this tells so before the kernel
+    /// does.
+    fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.write(offset, from, ReadWriteFlags::empty())
+    }
+
+    fn write_through(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.write(offset, from, ReadWriteFlags::DSYNC)
     }
 
     fn flush(&self) -> io::Result<()> {
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        if !may_wait() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let fd = self.fd.read();
+        Ok(rustix::fs::fdatasync(fd.as_ref().ok_or_else(closed)?)?)
+    }
+
+    /// By fallocate(2), which on a block device is a discard that must zero: where the device cannot
+    /// do that, nothing happens.
+    fn discard(&self, range: Range<u64>) -> io::Result<()> {
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        let fd = self.fd.read();
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let len = range.end.saturating_sub(range.start);
+        Ok(rustix::fs::fallocate(fd.as_ref().ok_or_else(closed)?, flags, range.start, len)?)
+    }
+
+    fn may_wait(&self) -> bool {
+        may_wait()
+    }
+}
+
+impl Device {
+    fn write(&self, mut offset: u64, mut from: &[u8], flags: ReadWriteFlags) -> io::Result<()> {
+        if self.access == Access::Read {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if !may_wait() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if let Some(before_wait) = self.before_wait.get() {
+            before_wait();
+        }
+        let fd = self.fd.read();
+        let fd = fd.as_ref().ok_or_else(closed)?;
+        while !from.is_empty() {
+            let len = match rustix::io::pwritev2(fd, &[IoSlice::new(from)], offset, flags) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => len,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            from = from.get(len..).unwrap_or_default();
+            let step = u64::try_from(len).unwrap_or(u64::MAX);
+            offset = offset.checked_add(step).ok_or(io::ErrorKind::InvalidInput)?;
+        }
         Ok(())
+    }
+}
+
+/// One read. In a thread that may not wait, of the kernel's page cache only: EAGAIN where that lacks
+/// the bytes, which has begun to get them then.
+fn read(fd: &OwnedFd, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    if PATIENCE.get() == Patience::Waits {
+        return rustix::io::pread(fd, into, offset);
+    }
+    let parts = &mut [IoSliceMut::new(into)];
+    match rustix::io::preadv2(fd, parts, offset, ReadWriteFlags::NOWAIT) {
+        // A device whose driver cannot tell whether it would wait.
+        Err(Errno::OPNOTSUPP) => Err(Errno::AGAIN),
+        result => result,
     }
 }
 
@@ -77,7 +271,7 @@ mod tests {
     fn device(bytes: &[u8]) -> Device {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, bytes).unwrap();
-        Device::new(File::open(&file).unwrap().into())
+        Device::new(File::open(&file).unwrap().into(), Access::Read)
     }
 
     #[test]
@@ -89,6 +283,52 @@ mod tests {
         let error = device.read_at(8, &mut four).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(device.size(), 10);
+    }
+
+    #[test]
+    fn what_is_in_memory_needs_no_waiting() {
+        let device = device(b"0123456789");
+        let mut four = [0; 4];
+        let read = without_waiting(|| device.read_at(3, &mut four)).expect("no wait");
+        read.unwrap();
+        assert_eq!(four, *b"3456");
+    }
+
+    /// Dropping the page cache of a file leaves it to be read from where it is stored.
+    #[test]
+    fn what_is_not_in_memory_has_no_result_at_all() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = directory.path().join("image");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let device = Device::new(file.into(), Access::Read);
+        let mut four = [0; 4];
+        // As a verb does that gets around an error.
+        let hurried = without_waiting(|| device.read_at(0, &mut four).is_ok());
+        assert_eq!(hurried, None);
+        device.read_at(0, &mut four).unwrap();
+        assert_eq!(four, [7; 4]);
+    }
+
+    #[test]
+    fn an_error_is_a_result_and_the_next_work_starts_afresh() {
+        let device = device(b"0123456789");
+        assert_eq!(without_waiting(|| device.may_wait()), None);
+        assert_eq!(without_waiting(|| device.read_at(8, &mut [0; 4]).is_err()), Some(true));
+        assert!(device.may_wait());
+    }
+
+    #[test]
+    fn nothing_is_written_by_a_thread_that_may_not_wait() {
+        let file = tempfile::tempfile().unwrap();
+        let device = Device::new(file.into(), Access::Write);
+        assert_eq!(without_waiting(|| device.write_at(0, b"x").is_ok()), None);
+        assert_eq!(without_waiting(|| device.flush().is_ok()), None);
+        assert_eq!(device.size(), 0);
+        device.write_at(0, b"x").unwrap();
+        assert_eq!(device.size(), 1);
     }
 
     #[test]

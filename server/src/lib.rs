@@ -5,6 +5,7 @@
 //! it; `fuse` speaks to the kernel, the engine (`fuse4fs_ext4`) knows the disk.
 
 mod cli;
+mod clock;
 mod device;
 mod fuse;
 mod log;
@@ -21,13 +22,14 @@ pub use fuse::decode_request;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use thiserror::Error;
 
 use cli::Command;
-use fuse4fs_protocol::RefusalKind;
-use mounting::{Mount, Workers};
+use fuse::Rings;
+use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
+use mounting::{Machine, Mount};
 use notify::Notifier;
 use sandbox::{Surroundings, Unconfined};
 use session::{Greeting, Handed};
@@ -52,6 +54,8 @@ enum Reason {
     Sandbox(#[from] sandbox::SandboxError),
     #[error(transparent)]
     Serve(#[from] mounting::ServeError),
+    #[error("no io_uring: {0}")]
+    Rings(#[source] io::Error),
     #[error("cannot print: {0}")]
     Print(#[source] io::Error),
 }
@@ -79,9 +83,17 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
     let handed = clone_channels(handed);
+    let rings = match prepare_rings(&request, &handed) {
+        Ok(rings) => rings,
+        Err(error) => {
+            conversation.refuse(RefusalKind::Internal, &format!("io_uring=on: {error}"));
+            return Err(Reason::Rings(error));
+        }
+    };
     let notifier = Notifier::connect();
-    let workers = Workers::for_this_machine();
-    let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd()).collect();
+    let machine = Machine::look();
+    let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd());
+    let keep = keep.chain(rings.iter().flat_map(Rings::descriptors)).collect();
     let confined = match Unconfined::new(surroundings).enter(keep) {
         Ok(confined) => confined,
         Err(error) => {
@@ -89,7 +101,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(error.into());
         }
     };
-    let mount = Mount { conversation, request, handed, notifier, workers };
+    let mount = Mount { conversation, request, handed, rings, notifier, machine };
     Ok(mounting::serve(&confined, mount)?)
 }
 
@@ -102,6 +114,20 @@ fn socket(surroundings: Surroundings) -> io::Result<OwnedFd> {
         }
     }
     sys::adopt(SOCKET)
+}
+
+/// Makes rings while that is possible. What the host lacks for them is not needed to serve, unless
+/// somebody insists.
+fn prepare_rings(request: &MountRequest, handed: &Handed) -> io::Result<Option<Rings>> {
+    let wanted = request.serving.io_uring;
+    if wanted == Switch::Off {
+        return Ok(None);
+    }
+    let rings = Rings::prepare(handed.fuse.as_fd(), handed.device.as_fd(), request.serving.cpus);
+    match rings {
+        Err(error) if wanted == Switch::On => Err(error),
+        rings => Ok(rings.inspect_err(|error| tracing::debug!("no rings: {error}")).ok()),
+    }
 }
 
 /// Makes channels of the spare descriptors now, as the sandbox permits no ioctl. One that cannot

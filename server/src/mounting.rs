@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use fuse4fs_ext4::device::BlockDevice;
 use fuse4fs_ext4::{
-    Error, Filesystem, Geometry, MountOptions, Notice, Observer, Overhead, Unmountable, probe,
+    Atime, DataMode, Error, ErrorPolicy, Filesystem, Geometry, Guard, MountOptions, NodeName,
+    Notice, Observer, Overhead, Rules, Unmountable, Unobserved, WriteOptions, probe,
 };
-use fuse4fs_protocol::{EngineOptions, MountRequest, Phase, RefusalKind};
+use fuse4fs_protocol::{EngineOptions, ErrorsPolicy, MountRequest, Phase, RefusalKind, Switch};
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use thiserror::Error as ThisError;
-use tracing::{Level, info, warn};
+use tracing::{Level, error, info, warn};
 
-use crate::device::Device;
-use crate::fuse::{Frontend, Settings};
+use crate::device::{Access, Device};
+use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Rings, Settings};
 use crate::log::Uuid;
 use crate::notices;
 use crate::notify::Notifier;
@@ -27,6 +28,14 @@ use crate::sys::BlockedSignal;
 
 /// Bytes of metadata that stay in memory.
 const CACHE_BYTES: u64 = 8 << 20;
+/// What fs.fuse.max_pages_limit is if nobody changed it, and on kernels that do not have it.
+const MAX_PAGES_USUAL: u16 = 256;
+/// 4 MiB: where somebody raised the limit further, so many pages are enough.
+const MAX_PAGES: u16 = 1024;
+/// Bytes that all buffers of the threads together may take.
+const BUFFERS: usize = 64 << 20;
+/// Background requests for each thread that reads.
+const BACKGROUND: usize = 8;
 /// The shortest time between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -52,15 +61,37 @@ enum Event {
     Stopped(io::Result<()>),
 }
 
-/// How many threads serve, decided outside of the sandbox, where the CPUs can be counted.
+/// What the sandbox hides: looked at before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Workers(usize);
+pub(crate) struct Machine {
+    /// What other nodes are told.
+    node: [u8; 64],
+    cpus: usize,
+    /// Pages of file content that the kernel lets one message have.
+    max_pages: u16,
+}
 
-impl Workers {
-    /// One for each CPU; two at least, so that one slow read does not hold up everything, and
-    /// eight at most, as more of them wait for each other.
-    pub(crate) fn for_this_machine() -> Self {
-        Self(thread::available_parallelism().map_or(2, usize::from).clamp(2, 8))
+impl Machine {
+    /// This one. Where it does not tell, it is taken for a small one.
+    pub(crate) fn look() -> Self {
+        let told = std::fs::read_to_string("/proc/sys/fs/fuse/max_pages_limit");
+        let told = told.ok().and_then(|text| text.trim().parse().ok());
+        let cpus = thread::available_parallelism().map_or(2, usize::from);
+        let uname = rustix::system::uname();
+        let mut node = [0; 64];
+        node.iter_mut().zip(uname.nodename().to_bytes()).for_each(|(to, from)| *to = *from);
+        Self { node, cpus, max_pages: told.unwrap_or(MAX_PAGES_USUAL).clamp(1, MAX_PAGES) }
+    }
+
+    /// One thread for each CPU reads; two at least, and eight at most, as more of them wait for each
+    /// other. Four times as many there are while all of them wait for the device, if their buffers are
+    /// not too large for that: each thread has one for requests and one for replies. `threads` is how
+    /// many read, if not 0.
+    fn crew(self, threads: u16) -> CrewSize {
+        let kept = if threads == 0 { self.cpus.clamp(2, 8) } else { threads.into() };
+        let buffers = usize::from(self.max_pages).saturating_mul(2 * 4096);
+        let most = kept.saturating_mul(4).min(BUFFERS.checked_div(buffers).unwrap_or(2));
+        CrewSize { kept: kept.min(most), most }
     }
 }
 
@@ -69,8 +100,9 @@ pub(crate) struct Mount {
     pub(crate) conversation: Conversation,
     pub(crate) request: MountRequest,
     pub(crate) handed: Handed,
+    pub(crate) rings: Option<Rings>,
     pub(crate) notifier: Notifier,
-    pub(crate) workers: Workers,
+    pub(crate) machine: Machine,
 }
 
 /// Mounts and serves until the kernel hangs up.
@@ -78,42 +110,75 @@ pub(crate) struct Mount {
 /// # Errors
 /// Why it did not come to serving, or why it ended early.
 pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError> {
-    let Mount { conversation, request, handed, notifier, workers } = mount;
+    let Mount { conversation, request, handed, rings, notifier, machine } = mount;
     conversation.progress(Phase::Starting, 0, 0);
-    let device = Arc::new(Device::new(handed.device));
-    let journal = handed.journal.map(|fd| Arc::new(Device::new(fd)));
+    let access = if request.read_only { Access::Read } else { Access::Write };
+    let holders = rings.iter().flat_map(Rings::holding_device);
+    let device = Arc::new(Device::new(handed.device, access).shared_with(holders));
+    let journal = handed.journal.map(|fd| Arc::new(Device::new(fd, access)));
     let geometry = match probe(&*device, request.engine.superblock) {
         Ok(geometry) => geometry,
-        Err(error) => return Err(refuse(conversation, &request, &error)),
+        Err(error) => {
+            // So that it is free when the helper hears of it: rings let go of files late.
+            device.close();
+            return Err(refuse(conversation, &request, &error));
+        }
     };
+    // Only the block of multiple mount protection is read by it; else it is closed here.
+    if let Some(direct) = handed.direct.filter(|_| access == Access::Write) {
+        device.set_direct(direct);
+    }
     let devices = [Some(Arc::clone(&device)), journal.clone()].into_iter().flatten().collect();
     let channels = std::iter::once(handed.fuse).chain(handed.clones).collect();
-    let settings = settings(&request);
-    let frontend = Arc::new(Frontend::new(channels, devices, geometry.clone(), settings));
+    let threads = request.serving.threads;
+    let settings = settings(&request, machine, rings.as_ref());
+    let frontend = Arc::new(Frontend::new(devices, geometry.clone(), settings));
 
     // Before the first thread: those that are started later inherit the mask.
     stay_on_sigterm(Arc::clone(&frontend))?;
     let (report, events) = channel();
-    start_worker(&frontend, 0, &report)?;
-    let mounting = Mounting { conversation, request, device, journal, geometry };
-    start_mounting(mounting, Arc::clone(&frontend), report.clone())?;
-    supervise(&frontend, &events, &report, (&notifier, workers))
+    let on_stop = || -> OnStop {
+        let report = report.clone();
+        // Nobody listens any more when another worker was first; that is the end of all of them.
+        Box::new(move |result| drop(report.send(Event::Stopped(result))))
+    };
+    let effort = Effort { size: machine.crew(threads), busy_poll: Duration::ZERO };
+    let on_init = start_rings(rings, &frontend, on_stop());
+    let callbacks = (on_init, on_stop());
+    let transport = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);
+    let relieved = Arc::clone(&transport);
+    device.before_wait(move || relieved.relieve_if_asked());
+    transport.start()?;
+    let node = machine.node;
+    let mounting = Mounting { conversation, request, device, journal, geometry, node };
+    start_mounting(mounting, Arc::clone(&frontend), report)?;
+    supervise(&frontend, &events, &notifier)
+}
+
+/// What starts the rings once the kernel has the answer to INIT, if they are to be used: from then on
+/// it holds back all requests until it has them.
+fn start_rings(rings: Option<Rings>, frontend: &Arc<Frontend>, on_stop: OnStop) -> OnInit {
+    let (frontend, waiting) = (Arc::clone(frontend), Mutex::new(Some((rings, on_stop))));
+    Box::new(move || {
+        if !frontend.uses_rings() {
+            return;
+        }
+        if let Some((Some(rings), on_stop)) = waiting.lock().take() {
+            rings.start(&frontend, on_stop);
+        }
+    })
 }
 
 /// Waits for what the threads have to say.
 fn supervise(
-    frontend: &Arc<Frontend>,
+    frontend: &Frontend,
     events: &Receiver<Event>,
-    report: &Sender<Event>,
-    (notifier, workers): (&Notifier, Workers),
+    notifier: &Notifier,
 ) -> Result<(), ServeError> {
     for event in events {
         match event {
             Event::Mounted(result) => {
                 result?;
-                for worker in 1..workers.0 {
-                    start_worker(frontend, worker, report)?;
-                }
                 notifier.tell(&NotifyState::Ready);
             }
             Event::Stopped(result) => {
@@ -123,17 +188,6 @@ fn supervise(
             }
         }
     }
-    Ok(())
-}
-
-fn start_worker(frontend: &Arc<Frontend>, worker: usize, report: &Sender<Event>) -> io::Result<()> {
-    let (frontend, report) = (Arc::clone(frontend), report.clone());
-    let serve = move || {
-        let result = frontend.work(worker);
-        // Nobody listens any more when another worker was first; that is the end of all of them.
-        let _ = report.send(Event::Stopped(result));
-    };
-    thread::Builder::new().name(format!("fuse-{worker}")).spawn(serve)?;
     Ok(())
 }
 
@@ -160,6 +214,7 @@ struct Mounting {
     device: Arc<Device>,
     journal: Option<Arc<Device>>,
     geometry: Geometry,
+    node: [u8; 64],
 }
 
 fn start_mounting(
@@ -182,38 +237,150 @@ impl Mounting {
         let observer = Progress::new(&self.conversation, self.request.device_name.as_str());
         #[cfg(feature = "test-hooks")]
         observer.hold(&self.geometry.label);
-        let options = options(&self.request.engine, journal);
-        let fs = match Filesystem::mount(device, &options, &observer) {
-            Ok(fs) => fs,
-            Err(error) => return Err(refuse(self.conversation, &self.request, &error)),
+        let mut options = options(&self.request, journal);
+        options.writing.name = NodeName {
+            node: self.node.to_vec(),
+            device: self.request.device_name.as_str().as_bytes().to_vec(),
         };
-        if frontend.ready(fs)? {
+        let mounted = match Filesystem::mount(Arc::clone(&device), &options, &observer) {
+            Err(Error::Unmountable(why)) if !options.read_only && why.is_readable() => {
+                let device_name = self.request.device_name.as_str();
+                warn!("EXT4-fs ({device_name}): {why}; mounting read-only");
+                options.read_only = true;
+                Filesystem::mount(Arc::clone(&device), &options, &observer)
+            }
+            mounted => mounted,
+        };
+        let fs = match mounted {
+            Ok(fs) => Arc::new(fs),
+            Err(error) => {
+                frontend.end();
+                return Err(refuse(self.conversation, &self.request, &error));
+            }
+        };
+        if !options.read_only {
+            let (device, name) = (Arc::clone(&device), self.request.device_name.clone());
+            let options = options.clone();
+            frontend.reopen_by(Box::new(move || reopen(&device, &options, name.as_str())));
+        }
+        if frontend.ready(Arc::clone(&fs)) {
             let (name, uuid) = (&self.request.device_name, Uuid(self.geometry.uuid));
-            info!("EXT4-fs ({name}): mounted filesystem {uuid} ro.");
-            // All that this version does is read-only, whatever was asked for.
-            let tightened = !self.request.read_only;
+            let mode = if options.read_only { "ro" } else { "r/w" };
+            info!("EXT4-fs ({name}): mounted filesystem {uuid} {mode}.");
+            if !options.read_only {
+                start_commits(fs, name.as_str().to_owned())?;
+            }
+            let tightened = options.read_only && !self.request.read_only;
             self.conversation.serving(tightened)?;
         }
         Ok(())
     }
 }
 
-fn settings(request: &MountRequest) -> Settings {
+/// Mounts again what this process has made read-only.
+fn reopen(
+    device: &Arc<dyn BlockDevice>,
+    options: &MountOptions,
+    name: &str,
+) -> Option<Arc<Filesystem>> {
+    let mounted = Filesystem::mount(Arc::clone(device), options, &Unobserved);
+    let fs = mounted
+        .inspect_err(|error| error!("EXT4-fs ({name}): making it read-write: {error}"))
+        .ok()?;
+    let fs = Arc::new(fs);
+    start_commits(Arc::clone(&fs), name.to_owned())
+        .inspect_err(|error| error!("EXT4-fs ({name}): no thread for commits: {error}"))
+        .ok()?;
+    Some(fs)
+}
+
+/// Commits when that is due, until nothing is written any more.
+fn start_commits(fs: Arc<Filesystem>, device: String) -> io::Result<()> {
+    let work = move || {
+        if let Err(error) = fs.run_commits() {
+            error!("EXT4-fs ({device}): the journal has stopped: {error}; now read-only");
+        }
+    };
+    thread::Builder::new().name("commits".into()).spawn(work)?;
+    Ok(())
+}
+
+fn settings(request: &MountRequest, machine: Machine, rings: Option<&Rings>) -> Settings {
+    let background = machine.crew(request.serving.threads).kept.saturating_mul(BACKGROUND);
     Settings {
         device_name: request.device_name.as_str().to_owned(),
-        errors: request.engine.errors,
         overhead: if request.engine.minixdf { Overhead::Include } else { Overhead::Subtract },
         request_timeout: request.request_timeout,
+        writable: !request.read_only,
+        writeback_cache: request.serving.writeback_cache == Switch::On,
+        security_labels: request.serving.security_context,
+        acl: request.engine.acl.unwrap_or(true),
+        admin_ioctls: request.serving.admin_ioctls,
+        max_pages: rings.map_or(machine.max_pages, |rings| rings.pages().min(machine.max_pages)),
+        max_background: u16::try_from(background).unwrap_or(u16::MAX),
+        rings: rings.is_some(),
     }
 }
 
-fn options(engine: &EngineOptions, journal: Option<Arc<dyn BlockDevice>>) -> MountOptions {
+fn options(request: &MountRequest, journal: Option<Arc<dyn BlockDevice>>) -> MountOptions {
+    let engine = &request.engine;
+    let usual = WriteOptions::default();
+    let mount_point = engine.mount_point.as_str();
     MountOptions {
-        read_only: true,
+        read_only: request.read_only,
         noload: engine.noload,
         superblock: engine.superblock,
         journal,
         cache_bytes: CACHE_BYTES,
+        writing: WriteOptions {
+            barrier: engine.barrier,
+            data: engine.data.map(data_mode),
+            errors: engine.errors.map(error_policy),
+            commit_interval: engine
+                .commit
+                .map_or(usual.commit_interval, |seconds| Duration::from_secs(seconds.into())),
+            rules: rules(engine),
+            mount_point: (!mount_point.is_empty()).then(|| mount_point.as_bytes().to_vec()),
+            name: NodeName::default(),
+        },
+    }
+}
+
+fn rules(engine: &EngineOptions) -> Rules {
+    let usual = Rules::default();
+    Rules {
+        atime: match engine.atime {
+            fuse4fs_protocol::Atime::Relative => Atime::Relative,
+            fuse4fs_protocol::Atime::Never => Atime::Never,
+            fuse4fs_protocol::Atime::Always => Atime::Always,
+        },
+        no_directory_atime: engine.nodiratime,
+        lazytime: engine.lazytime,
+        sync: engine.sync,
+        dirsync: engine.dirsync,
+        grpid: engine.grpid,
+        acl: engine.acl.unwrap_or(usual.acl),
+        user_xattr: engine.user_xattr.unwrap_or(usual.user_xattr),
+        max_dir_size_kb: engine.max_dir_size_kb.unwrap_or(usual.max_dir_size_kb),
+        reserve_uid: engine.resuid,
+        reserve_gid: engine.resgid,
+        discard: engine.discard,
+    }
+}
+
+fn data_mode(mode: fuse4fs_protocol::DataMode) -> DataMode {
+    match mode {
+        fuse4fs_protocol::DataMode::Ordered => DataMode::Ordered,
+        fuse4fs_protocol::DataMode::Journal => DataMode::Journal,
+        fuse4fs_protocol::DataMode::Writeback => DataMode::Writeback,
+    }
+}
+
+fn error_policy(policy: ErrorsPolicy) -> ErrorPolicy {
+    match policy {
+        ErrorsPolicy::Continue => ErrorPolicy::Continue,
+        ErrorsPolicy::RemountReadOnly => ErrorPolicy::ReadOnly,
+        ErrorsPolicy::Panic => ErrorPolicy::Panic,
     }
 }
 
@@ -246,9 +413,10 @@ fn kind(why: &Unmountable) -> RefusalKind {
         Unmountable::Truncated { .. }
         | Unmountable::SuperblockDamaged { .. }
         | Unmountable::JournalUnusable { .. } => RefusalKind::Corrupt,
-        Unmountable::ExternalJournalMissing | Unmountable::ExternalJournalWrong { .. } => {
-            RefusalKind::BadOption
-        }
+        Unmountable::ExternalJournalMissing
+        | Unmountable::ExternalJournalWrong { .. }
+        | Unmountable::DataWithoutJournal => RefusalKind::BadOption,
+        Unmountable::InUse { .. } | Unmountable::BeingChecked { .. } => RefusalKind::Busy,
         _ => RefusalKind::Unsupported,
     }
 }
@@ -287,11 +455,45 @@ impl Observer for Progress<'_> {
         }
     }
 
+    fn await_other_node(&self, done: u64, total: u64) {
+        self.conversation.progress(Phase::MultiMountProtection, done, total);
+        thread::sleep(Duration::from_secs(1));
+    }
+
+    fn guarded(&self, guard: &Arc<Guard>) {
+        let (guard, device) = (Arc::clone(guard), self.device.to_owned());
+        let work = move || {
+            if let Err(error) = guard.run() {
+                error!("EXT4-fs ({device}): {error}; nothing is written any more");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("mmp".into()).spawn(work) {
+            warn!("EXT4-fs ({}): no thread keeps other nodes off: {error}", self.device);
+        }
+    }
+
     fn notice(&self, notice: Notice) {
         let device = self.device;
         match notices::describe(&notice) {
             (Level::INFO, text) => info!("EXT4-fs ({device}): {text}"),
             (_, text) => warn!("EXT4-fs ({device}): {text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects, reason = "test code")]
+    use super::*;
+
+    #[test]
+    fn buffers_stay_within_their_limit_on_every_machine() {
+        for cpus in [1, 2, 8, 512] {
+            for max_pages in [1, 256, MAX_PAGES] {
+                let CrewSize { kept, most } = Machine { node: [0; 64], cpus, max_pages }.crew(0);
+                assert!((2..=8).contains(&kept) && kept <= most, "{kept} of {most}");
+                assert!(most * usize::from(max_pages) * 8192 <= BUFFERS);
+            }
         }
     }
 }

@@ -9,6 +9,9 @@ pub(crate) fn describe(notice: &Notice) -> (Level, String) {
         Notice::Replayed { transactions } => {
             (Level::INFO, format!("recovery complete: {transactions} transactions, in memory only"))
         }
+        Notice::Orphans { freed, cut } => {
+            (Level::INFO, format!("{freed} orphan inodes deleted, {cut} truncates cleaned up"))
+        }
         Notice::LogEnded { transaction, why } => {
             (Level::WARN, format!("journal ends at transaction {transaction}: {}", log_end(*why)))
         }

@@ -10,9 +10,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use fuse4fs_protocol::{
-    CodecError, FdRole, Features, Hello, MAGIC, MAX_FDS, MAX_MESSAGE, MountRequest, Phase,
-    RefusalKind, Text, ToHelper, ToServer, VersionError, Welcome,
+    CodecError, FdRole, Features, Hello, MAGIC, MAX_BUSY_POLL, MAX_FDS, MAX_MESSAGE, MAX_THREADS,
+    MountRequest, Phase, RefusalKind, ServingOptions, Text, ToHelper, ToServer, VersionError,
+    Welcome,
 };
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
@@ -58,8 +60,10 @@ impl From<rustix::io::Errno> for SessionError {
 /// The descriptors of a mount.
 #[derive(Debug)]
 pub(crate) struct Handed {
-    /// The device, open for reading.
+    /// The device, open for reading, or for both on a read-write mount.
     pub(crate) device: OwnedFd,
+    /// The same with O_DIRECT, where the device can do that. It keeps the device busy as well.
+    pub(crate) direct: Option<OwnedFd>,
     /// The /dev/fuse descriptor of the mount.
     pub(crate) fuse: OwnedFd,
     /// Fresh /dev/fuse descriptors.
@@ -71,28 +75,33 @@ pub(crate) struct Handed {
 impl Handed {
     /// The numbers of all of them.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
-        let singles = [Some(&self.device), Some(&self.fuse), self.journal.as_ref()];
+        let Self { device, direct, fuse, journal, .. } = self;
+        let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref()];
         singles.into_iter().flatten().chain(&self.clones).map(AsRawFd::as_raw_fd)
     }
 
-    /// Sorts descriptors by role. Those for writing and for memory pressure are closed: a read-only
-    /// mount uses neither, and what is not open cannot be abused.
-    fn sort(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<Self, SessionError> {
+    /// Sorts descriptors by role, each of them open for just what the mount does: a read-only mount
+    /// cannot be made to write, a read-write one does not find out late that it cannot. That for
+    /// memory pressure is closed: what is not open cannot be abused.
+    fn sort(request: &MountRequest, fds: Vec<OwnedFd>) -> Result<Self, SessionError> {
+        let roles = request.fds.roles();
         if roles.len() != fds.len() {
             return Err(SessionError::Protocol("the number of descriptors is not as announced"));
         }
-        let (mut device, mut fuse, mut journal) = (None, None, None);
+        let (mut device, mut direct, mut fuse, mut journal) = (None, None, None, None);
         let mut clones = Vec::new();
         for (role, fd) in roles.iter().zip(fds) {
+            check_mode(*role, &fd, request.read_only)?;
             let twice = match role {
                 FdRole::Device => device.replace(fd),
+                FdRole::DeviceDirect => direct.replace(fd),
                 FdRole::Fuse => fuse.replace(fd),
                 FdRole::Journal => journal.replace(fd),
                 FdRole::FuseClone => {
                     clones.push(fd);
                     None
                 }
-                FdRole::DeviceDirect | FdRole::MemoryPressure => None,
+                FdRole::MemoryPressure => None,
             };
             if twice.is_some() {
                 return Err(SessionError::Protocol("two descriptors have the same role"));
@@ -100,8 +109,34 @@ impl Handed {
         }
         let missing = SessionError::Protocol("the device or the fuse descriptor is missing");
         let (Some(device), Some(fuse)) = (device, fuse) else { return Err(missing) };
-        Ok(Self { device, fuse, clones, journal })
+        Ok(Self { device, direct, fuse, clones, journal })
     }
+}
+
+/// Checks what a descriptor can do against its role.
+fn check_mode(role: FdRole, fd: &OwnedFd, read_only: bool) -> Result<(), SessionError> {
+    let flags = fcntl_getfl(fd)?;
+    let mode = flags & OFlags::RWMODE;
+    let fits = match role {
+        FdRole::Device | FdRole::DeviceDirect | FdRole::Journal => {
+            mode == if read_only { OFlags::RDONLY } else { OFlags::RDWR }
+        }
+        FdRole::Fuse | FdRole::FuseClone => mode == OFlags::RDWR,
+        FdRole::MemoryPressure => true,
+    };
+    let is_direct = role != FdRole::DeviceDirect || flags.contains(OFlags::DIRECT);
+    if fits && is_direct {
+        return Ok(());
+    }
+    Err(SessionError::Protocol("a descriptor is not open in the way that its role needs"))
+}
+
+/// Checks numbers that threads and waits are made of.
+fn check_limits(serving: &ServingOptions) -> Result<(), SessionError> {
+    if serving.threads > MAX_THREADS || serving.busy_poll.is_some_and(|us| us > MAX_BUSY_POLL) {
+        return Err(SessionError::Protocol("a serving option is out of its range"));
+    }
+    Ok(())
 }
 
 /// A socket on which nothing was said yet.
@@ -163,7 +198,8 @@ impl Greeted {
         let ToServer::Mount(request) = message else {
             return Err(SessionError::Protocol("the second message is not Mount"));
         };
-        let handed = Handed::sort(request.fds.roles(), fds)?;
+        check_limits(&request.serving)?;
+        let handed = Handed::sort(&request, fds)?;
         // Older kernels do not know the option; there it is enough that nothing is read any more.
         let _ = crate::sys::refuse_descriptors(&self.0);
         Ok((Conversation(self.0), request, handed))

@@ -48,21 +48,31 @@ fn greeted() -> (Helper, Greeted) {
     (helper, greeted)
 }
 
-fn mount(roles: &[FdRole]) -> ToServer {
-    ToServer::Mount(MountRequest {
+fn request(roles: &[FdRole], read_only: bool) -> MountRequest {
+    MountRequest {
         fds: FdList::try_from(roles.to_vec()).unwrap(),
         device_name: Text::lossy("sdb1"),
-        read_only: true,
+        read_only,
         request_timeout: 300,
         log_level: LogLevel::Info,
+        serving: ServingOptions::default(),
         engine: EngineOptions::default(),
-    })
+    }
+}
+
+fn mount(roles: &[FdRole]) -> ToServer {
+    ToServer::Mount(request(roles, true))
+}
+
+/// /dev/null, opened with these flags.
+fn null(flags: OFlags) -> OwnedFd {
+    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).unwrap()
 }
 
 /// The error of a request with these roles and that many descriptors.
 fn refused(roles: &[FdRole], count: usize) -> String {
     let (helper, greeted) = greeted();
-    let null = std::fs::File::open("/dev/null").unwrap();
+    let null = null(OFlags::RDONLY);
     helper.send(&mount(roles), &vec![null.as_fd(); count]);
     greeted.mount().unwrap_err().to_string()
 }
@@ -70,10 +80,10 @@ fn refused(roles: &[FdRole], count: usize) -> String {
 #[test]
 fn a_whole_conversation_hands_over_what_is_needed_and_closes_the_rest() {
     let (helper, greeted) = greeted();
-    let null = std::fs::File::open("/dev/null").unwrap();
+    let (fuse, pressure) = (null(OFlags::RDWR), null(OFlags::RDWR));
     let directory = std::fs::File::open("/").unwrap();
-    let roles = [FdRole::DeviceDirect, FdRole::Fuse, FdRole::Device, FdRole::FuseClone];
-    helper.send(&mount(&roles), &[null.as_fd(), null.as_fd(), directory.as_fd(), null.as_fd()]);
+    let roles = [FdRole::MemoryPressure, FdRole::Fuse, FdRole::Device, FdRole::FuseClone];
+    helper.send(&mount(&roles), &[pressure.as_fd(), fuse.as_fd(), directory.as_fd(), fuse.as_fd()]);
     let (conversation, request, handed) = greeted.mount().unwrap();
     assert_eq!(request.device_name.as_str(), "sdb1");
     let kind = FileType::from_raw_mode(fstat(&handed.device).unwrap().st_mode);
@@ -85,6 +95,58 @@ fn a_whole_conversation_hands_over_what_is_needed_and_closes_the_rest() {
     conversation.serving(false).unwrap();
     assert!(matches!(helper.receive(), ToHelper::Progress { done: 1, total: 2, .. }));
     assert_eq!(helper.receive(), ToHelper::Serving { read_only: false });
+}
+
+#[test]
+fn descriptors_are_open_for_what_the_mount_does_and_no_more() {
+    let (ro, rw) = (OFlags::RDONLY, OFlags::RDWR);
+    let direct = OFlags::DIRECT;
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let open = |flags| rustix::fs::open(file.path(), flags, rustix::fs::Mode::empty()).unwrap();
+    let roles = [FdRole::Device, FdRole::DeviceDirect, FdRole::Journal, FdRole::Fuse];
+    // The request's read-only, then the mode of each descriptor, then whether that is right.
+    for (read_only, modes, right) in [
+        (true, [ro, ro | direct, ro, rw], true),
+        (false, [rw, rw | direct, rw, rw], true),
+        (true, [rw, ro | direct, ro, rw], false),
+        (true, [ro, rw | direct, ro, rw], false),
+        (true, [ro, ro, ro, rw], false),
+        (true, [ro, ro | direct, rw, rw], false),
+        (true, [ro, ro | direct, ro, ro], false),
+        (false, [ro, rw | direct, rw, rw], false),
+        (false, [OFlags::WRONLY, rw | direct, rw, rw], false),
+        (false, [rw, ro | direct, rw, rw], false),
+        (false, [rw, rw | direct, ro, rw], false),
+    ] {
+        let (helper, greeted) = greeted();
+        let fds = modes.map(open);
+        let request = ToServer::Mount(request(&roles, read_only));
+        helper.send(&request, &fds.each_ref().map(AsFd::as_fd));
+        let result = greeted.mount();
+        assert_eq!(result.is_ok(), right, "read-only {read_only}, {modes:?}: {result:?}");
+        if let Ok((_, _, handed)) = result {
+            assert!(handed.direct.is_some() && handed.journal.is_some());
+        }
+    }
+}
+
+#[test]
+fn serving_options_have_ranges() {
+    let most = ServingOptions {
+        threads: MAX_THREADS,
+        busy_poll: Some(MAX_BUSY_POLL),
+        ..ServingOptions::default()
+    };
+    let threads = ServingOptions { threads: MAX_THREADS + 1, ..most.clone() };
+    let poll = ServingOptions { busy_poll: Some(MAX_BUSY_POLL + 1), ..most.clone() };
+    for (serving, right) in [(most, true), (threads, false), (poll, false)] {
+        let (helper, greeted) = greeted();
+        let roles = [FdRole::Device, FdRole::Fuse];
+        let request = MountRequest { serving, ..request(&roles, true) };
+        let fds = [null(OFlags::RDONLY), null(OFlags::RDWR)];
+        helper.send(&ToServer::Mount(request), &fds.each_ref().map(AsFd::as_fd));
+        assert_eq!(greeted.mount().is_ok(), right);
+    }
 }
 
 #[test]
@@ -135,6 +197,7 @@ fn descriptors_are_as_many_as_announced() {
     assert!(refused(&both, 3).contains("not as announced"));
     assert!(refused(&[FdRole::Device], 1).contains("missing"));
     assert!(refused(&[FdRole::Device, FdRole::Device], 2).contains("same role"));
+    assert!(refused(&[FdRole::Device, FdRole::Fuse], 2).contains("not open in the way"));
 }
 
 #[test]

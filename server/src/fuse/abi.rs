@@ -18,7 +18,7 @@ macro_rules! messages {
             $(#[$doc])*
             #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy, Debug, Default)]
             #[repr(C)]
-            pub(super) struct $name { $( pub(super) $field: $ty ),* }
+            pub(crate) struct $name { $( pub(crate) $field: $ty ),* }
             const _: () = assert!(size_of::<$name>() == $size);
         )*
     };
@@ -35,12 +35,49 @@ pub(super) mod opcode {
         LOOKUP = 1, FORGET = 2, GETATTR = 3, SETATTR = 4, READLINK = 5, SYMLINK = 6, MKNOD = 8,
         MKDIR = 9, UNLINK = 10, RMDIR = 11, RENAME = 12, LINK = 13, OPEN = 14, READ = 15,
         WRITE = 16, STATFS = 17, RELEASE = 18, FSYNC = 20, SETXATTR = 21, GETXATTR = 22,
-        LISTXATTR = 23, REMOVEXATTR = 24, INIT = 26, OPENDIR = 27, READDIR = 28, RELEASEDIR = 29,
-        FSYNCDIR = 30, CREATE = 35, INTERRUPT = 36, BMAP = 37, DESTROY = 38, IOCTL = 39,
-        BATCH_FORGET = 42, FALLOCATE = 43, READDIRPLUS = 44, RENAME2 = 45, LSEEK = 46,
-        COPY_FILE_RANGE = 47, SYNCFS = 50, TMPFILE = 51, STATX = 52, COPY_FILE_RANGE_64 = 53,
+        LISTXATTR = 23, REMOVEXATTR = 24, FLUSH = 25, INIT = 26, OPENDIR = 27, READDIR = 28,
+        RELEASEDIR = 29, FSYNCDIR = 30, GETLK = 31, SETLK = 32, SETLKW = 33, ACCESS = 34,
+        CREATE = 35, INTERRUPT = 36, BMAP = 37, DESTROY = 38, IOCTL = 39, POLL = 40,
+        NOTIFY_REPLY = 41, BATCH_FORGET = 42, FALLOCATE = 43, READDIRPLUS = 44, RENAME2 = 45,
+        LSEEK = 46, COPY_FILE_RANGE = 47, SYNCFS = 50, TMPFILE = 51, STATX = 52,
+        COPY_FILE_RANGE_64 = 53,
     }
 }
+
+/// FATTR_*: which fields of [`SetattrIn`] mean something.
+pub(super) mod fattr {
+    pub(in crate::fuse) const MODE: u32 = 1;
+    pub(in crate::fuse) const UID: u32 = 1 << 1;
+    pub(in crate::fuse) const GID: u32 = 1 << 2;
+    pub(in crate::fuse) const SIZE: u32 = 1 << 3;
+    pub(in crate::fuse) const ATIME: u32 = 1 << 4;
+    pub(in crate::fuse) const MTIME: u32 = 1 << 5;
+    pub(in crate::fuse) const FH: u32 = 1 << 6;
+    pub(in crate::fuse) const ATIME_NOW: u32 = 1 << 7;
+    pub(in crate::fuse) const MTIME_NOW: u32 = 1 << 8;
+    pub(in crate::fuse) const CTIME: u32 = 1 << 10;
+    pub(in crate::fuse) const KILL_SUIDGID: u32 = 1 << 11;
+    /// All of them.
+    pub(in crate::fuse) const ALL: u32 = (1 << 12) - 1;
+}
+
+/// FUSE_NOTIFY_INVAL_INODE
+pub(super) const NOTIFY_INVAL_INODE: i32 = 2;
+/// FUSE_OPEN_KILL_SUIDGID
+pub(super) const OPEN_KILL_SUIDGID: u32 = 1;
+/// FUSE_WRITE_CACHE
+pub(super) const WRITE_CACHE: u32 = 1;
+/// FUSE_WRITE_KILL_SUIDGID
+pub(super) const WRITE_KILL_SUIDGID: u32 = 1 << 2;
+/// FUSE_FSYNC_FDATASYNC
+pub(super) const FSYNC_FDATASYNC: u32 = 1;
+/// FUSE_SETXATTR_ACL_KILL_SGID
+pub(super) const SETXATTR_ACL_KILL_SGID: u32 = 1;
+/// FUSE_MAX_NR_SECCTX: extensions of a type up to this are security contexts, and the type is
+/// their number.
+pub(super) const MAX_SECURITY_CONTEXTS: u32 = 31;
+/// FUSE_EXT_GROUPS
+pub(super) const EXT_GROUPS: u32 = 32;
 
 messages! {
     /// `struct fuse_in_header`
@@ -79,6 +116,35 @@ messages! {
     /// `struct fuse_attr_out`
     AttrOut(104) { attr_valid: u64, attr_valid_nsec: u32, dummy: u32, attr: Attr }
 
+    /// `struct fuse_setattr_in`; which fields count is in `valid`.
+    SetattrIn(88) {
+        valid: u32, padding: u32, fh: u64, size: u64, lock_owner: u64, atime: u64, mtime: u64,
+        ctime: u64, atimensec: u32, mtimensec: u32, ctimensec: u32, mode: u32, unused4: u32,
+        uid: u32, gid: u32, unused5: u32,
+    }
+    /// `struct fuse_forget_in`
+    ForgetIn(8) { nlookup: u64 }
+    /// `struct fuse_forget_one`
+    ForgetOne(16) { nodeid: u64, nlookup: u64 }
+    /// `struct fuse_batch_forget_in`; that many [`ForgetOne`] follow.
+    BatchForgetIn(8) { count: u32, dummy: u32 }
+    /// `struct fuse_mknod_in`
+    MknodIn(16) { mode: u32, rdev: u32, umask: u32, padding: u32 }
+    /// `struct fuse_mkdir_in`
+    MkdirIn(8) { mode: u32, umask: u32 }
+    /// `struct fuse_rename_in`
+    RenameIn(8) { newdir: u64 }
+    /// `struct fuse_rename2_in`
+    Rename2In(16) { newdir: u64, flags: u32, padding: u32 }
+    /// `struct fuse_link_in`
+    LinkIn(8) { oldnodeid: u64 }
+    /// `struct fuse_create_in`
+    CreateIn(16) { flags: u32, mode: u32, umask: u32, open_flags: u32 }
+    /// `struct fuse_ext_header`, `struct fuse_secctx_header`: `size` with this header.
+    ExtHeader(8) { size: u32, kind: u32 }
+    /// `struct fuse_secctx`; a name and `size` bytes of context follow.
+    Secctx(8) { size: u32, padding: u32 }
+
     /// `struct fuse_statx_in`
     StatxIn(24) { getattr_flags: u32, reserved: u32, fh: u64, sx_flags: u32, sx_mask: u32 }
     /// `struct fuse_sx_time`
@@ -104,6 +170,44 @@ messages! {
         fh: u64, offset: u64, size: u32, read_flags: u32, lock_owner: u64, flags: u32,
         padding: u32,
     }
+    /// `struct fuse_write_in`
+    WriteIn(40) {
+        fh: u64, offset: u64, size: u32, write_flags: u32, lock_owner: u64, flags: u32,
+        padding: u32,
+    }
+    /// `struct fuse_write_out`
+    WriteOut(8) { size: u32, padding: u32 }
+    /// `struct fuse_release_in`
+    ReleaseIn(24) { fh: u64, flags: u32, release_flags: u32, lock_owner: u64 }
+    /// `struct fuse_flush_in`
+    FlushIn(24) { fh: u64, unused: u32, padding: u32, lock_owner: u64 }
+    /// `struct fuse_fsync_in`
+    FsyncIn(16) { fh: u64, fsync_flags: u32, padding: u32 }
+    /// `struct fuse_syncfs_in`
+    SyncfsIn(8) { padding: u64 }
+    /// `struct fuse_fallocate_in`
+    FallocateIn(32) { fh: u64, offset: u64, length: u64, mode: u32, padding: u32 }
+    /// `struct fuse_copy_file_range_in`
+    CopyFileRangeIn(56) {
+        fh_in: u64, off_in: u64, nodeid_out: u64, fh_out: u64, off_out: u64, len: u64, flags: u64,
+    }
+    /// `struct fuse_copy_file_range_out`: the reply of the 64-bit form
+    CopyFileRangeOut(8) { bytes_copied: u64 }
+    /// `struct fuse_access_in`
+    AccessIn(8) { mask: u32, padding: u32 }
+    /// `struct fuse_interrupt_in`
+    InterruptIn(8) { unique: u64 }
+    /// `struct fuse_poll_in`
+    PollIn(24) { fh: u64, kh: u64, flags: u32, events: u32 }
+    /// `struct fuse_lk_in`
+    LkIn(48) {
+        fh: u64, owner: u64, start: u64, end: u64, kind: u32, pid: u32, lk_flags: u32,
+        padding: u32,
+    }
+    /// `struct fuse_setxattr_in` before SETXATTR_EXT
+    SetxattrInCompat(8) { size: u32, flags: u32 }
+    /// `struct fuse_setxattr_in`
+    SetxattrIn(16) { size: u32, flags: u32, setxattr_flags: u32, padding: u32 }
     /// `struct fuse_statfs_out`
     StatfsOut(80) {
         blocks: u64, bfree: u64, bavail: u64, files: u64, ffree: u64, bsize: u32, namelen: u32,
@@ -125,6 +229,8 @@ messages! {
     IoctlIn(32) { fh: u64, flags: u32, cmd: u32, arg: u64, in_size: u32, out_size: u32 }
     /// `struct fuse_ioctl_out`
     IoctlOut(16) { result: i32, flags: u32, in_iovs: u32, out_iovs: u32 }
+    /// `struct fuse_notify_inval_inode_out`
+    InvalInodeOut(24) { ino: u64, off: i64, len: i64 }
     /// The fixed part of `struct fuse_dirent`; the name follows, padded to 8 bytes.
     Dirent(24) { ino: u64, off: u64, namelen: u32, kind: u32 }
 }

@@ -50,6 +50,25 @@ const fn rdev((major, minor): (u32, u32)) -> u32 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
+/// The other way: major and minor number of what the kernel packed.
+pub(super) const fn unpacked_rdev(packed: u32) -> (u32, u32) {
+    ((packed >> 8) & 0xfff, (packed & 0xff) | ((packed >> 12) & 0xf_ff00))
+}
+
+/// The kind that the S_IF* bits of `mode` name; a regular file where there are none.
+pub(super) const fn kind_of(mode: u32) -> Option<FileKind> {
+    Some(match mode & 0o170_000 {
+        0o010_000 => FileKind::Fifo,
+        0o020_000 => FileKind::CharDevice,
+        0o040_000 => FileKind::Directory,
+        0o060_000 => FileKind::BlockDevice,
+        0 | 0o100_000 => FileKind::Regular,
+        0o120_000 => FileKind::Symlink,
+        0o140_000 => FileKind::Socket,
+        _ => return None,
+    })
+}
+
 /// The size to show: that of an encrypted symlink is not i_size. One whose target cannot be read
 /// can still be looked at.
 fn size(fs: &Filesystem, inode: &Inode) -> u64 {
@@ -61,7 +80,7 @@ pub(super) fn attr(fs: &Filesystem, inode: &Inode) -> abi::Attr {
     abi::Attr {
         ino: inode.nr.get().into(),
         size: size(fs, inode),
-        blocks: inode.blocks512,
+        blocks: inode.shown_blocks512(),
         atime: inode.atime.seconds.cast_unsigned(),
         mtime: inode.mtime.seconds.cast_unsigned(),
         ctime: inode.ctime.seconds.cast_unsigned(),
@@ -113,7 +132,7 @@ pub(super) fn statx_out(fs: &Filesystem, inode: &Inode) -> abi::StatxOut {
         mode: u16::try_from(mode(inode)).unwrap_or(0),
         ino: inode.nr.get().into(),
         size: size(fs, inode),
-        blocks: inode.blocks512,
+        blocks: inode.shown_blocks512(),
         attributes_mask: ATTRIBUTES.iter().fold(0, |all, (_, attribute)| all | attribute),
         atime: time(inode.atime),
         btime: time(inode.crtime.unwrap_or_default()),
@@ -138,6 +157,9 @@ mod tests {
     fn device_numbers_are_packed_as_the_kernel_unpacks_them() {
         assert_eq!(rdev((8, 1)), 0x801);
         assert_eq!(rdev((0xfff, 0xf_ffff)), 0xffff_ffff);
+        for device in [(8, 1), (300, 70_000), (0xfff, 0xf_ffff)] {
+            assert_eq!(unpacked_rdev(rdev(device)), device);
+        }
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fuse4fs_ext4::{Error, Refusal};
-use fuse4fs_protocol::ErrorsPolicy;
+use fuse4fs_ext4::{Error, ErrorPolicy, Refusal};
 use fuser::Errno;
 use parking_lot::Mutex;
 use tracing::error;
@@ -83,10 +82,15 @@ impl Reporter {
     }
 }
 
+/// Whether this is damage or a failure of the device, which are recorded.
+pub(super) fn is_reported(fail: &Fail) -> bool {
+    matches!(fail, Fail::Engine(Error::Corrupt { .. } | Error::Io { .. }))
+}
+
 /// Whether this is damage, and the mount is one that ends with the first damage it meets. Nothing is
 /// written on a read-only mount, so `remount-ro` asks for nothing more.
-pub(super) fn must_stop(fail: &Fail, policy: ErrorsPolicy) -> bool {
-    matches!(fail, Fail::Engine(Error::Corrupt { .. })) && policy == ErrorsPolicy::Panic
+pub(super) fn must_stop(fail: &Fail, policy: ErrorPolicy) -> bool {
+    matches!(fail, Fail::Engine(Error::Corrupt { .. })) && policy == ErrorPolicy::Panic
 }
 
 fn refused(refusal: Refusal) -> Errno {
@@ -103,6 +107,16 @@ fn refused(refusal: Refusal) -> Errno {
         Refusal::NoKey => Errno::from_i32(libc::ENOKEY),
         Refusal::NotSupported => Errno::EOPNOTSUPP,
         Refusal::ReadOnly => Errno::EROFS,
+        Refusal::Exists => Errno::EEXIST,
+        Refusal::NotEmpty => Errno::ENOTEMPTY,
+        Refusal::NoSpace => Errno::ENOSPC,
+        Refusal::Quota => Errno::EDQUOT,
+        Refusal::TooManyLinks => Errno::EMLINK,
+        Refusal::NotPermitted => Errno::EPERM,
+        Refusal::TooBig => Errno::EFBIG,
+        Refusal::Busy => Errno::EBUSY,
+        Refusal::CrossDevice => Errno::EXDEV,
+        Refusal::Aborted => Errno::EROFS,
     }
 }
 
@@ -154,9 +168,9 @@ mod tests {
     fn only_damage_ends_a_mount_and_only_with_errors_panic() {
         let kind = CorruptKind::BlockRange { first: 1, count: 1 };
         let damage = Error::corrupt(Place::default(), kind).into();
-        assert!(must_stop(&damage, ErrorsPolicy::Panic));
-        assert!(!must_stop(&damage, ErrorsPolicy::Continue));
-        assert!(!must_stop(&Refusal::NotFound.into(), ErrorsPolicy::Panic));
+        assert!(must_stop(&damage, ErrorPolicy::Panic));
+        assert!(!must_stop(&damage, ErrorPolicy::Continue));
+        assert!(!must_stop(&Refusal::NotFound.into(), ErrorPolicy::Panic));
     }
 
     #[test]

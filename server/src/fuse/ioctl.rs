@@ -1,11 +1,12 @@
-//! The ioctls that a reader may ask for. Restricted ones: the kernel copies as many bytes as the
+//! The ioctls that show something; those that change something are in `command`. Restricted ones: the kernel copies as many bytes as the
 //! command's number says.
 //!
 //! Source: linux/fs.h; Documentation/admin-guide/ext4.rst, "Ioctls".
 
 use fuse4fs_ext4::{FileKind, Filesystem, Inode, InodeFlags};
+use fuse4fs_protocol::IOC_GET_READ_ONLY;
 use fuser::Errno;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::abi::IoctlOut;
 use super::errno::Fail;
@@ -28,7 +29,7 @@ const LABEL_MAX: usize = 256;
 const USER_VISIBLE: u32 = 0x725b_dfff;
 
 /// FS_XFLAG_*, with the flags of ext4 that they show.
-const XFLAGS: [(u32, u32); 6] = [
+pub(super) const XFLAGS: [(u32, u32); 6] = [
     (InodeFlags::IMMUTABLE, 0x8),
     (InodeFlags::APPEND, 0x10),
     (InodeFlags::SYNC, 0x20),
@@ -38,13 +39,13 @@ const XFLAGS: [(u32, u32); 6] = [
 ];
 
 /// `struct fsxattr`
-#[derive(IntoBytes, Immutable, Default)]
+#[derive(FromBytes, IntoBytes, Immutable, Default)]
 #[repr(C)]
-struct FsXattr {
-    xflags: u32,
+pub(super) struct FsXattr {
+    pub(super) xflags: u32,
     extsize: u32,
     nextents: u32,
-    projid: u32,
+    pub(super) projid: u32,
     cowextsize: u32,
     pad: [u8; 8],
 }
@@ -76,13 +77,14 @@ pub(super) fn ioctl(
         command if GETFLAGS.contains(&command) => reply(visible_flags(inode).as_bytes()),
         command if GETVERSION.contains(&command) => reply(inode.generation.as_bytes()),
         FSGETXATTR => reply(fsxattr(inode).as_bytes()),
-        GETFSLABEL => reply(&label(&fs.geometry().label)),
+        GETFSLABEL => reply(&label(&fs.label()?)),
+        IOC_GET_READ_ONLY => reply(u32::from(!fs.is_writable()).as_bytes()),
         GETFSUUID => reply(FsUuid { len: 16, uuid: fs.geometry().uuid }.as_bytes()),
         _ => Err(Errno::ENOTTY.into()),
     }
 }
 
-fn visible_flags(inode: &Inode) -> u32 {
+pub(super) fn visible_flags(inode: &Inode) -> u32 {
     let shown = if inode.kind == FileKind::Regular {
         USER_VISIBLE & !InodeFlags::PROJINHERIT
     } else {

@@ -1,22 +1,38 @@
 //! Node ids of FUSE ↔ inode numbers.
 //!
 //! They are the same number, but FUSE calls the root 1 and ext4 calls it 2. That makes a node id
-//! good for ever, so FORGET needs no bookkeeping and file handles of NFS survive a restart.
+//! good for ever, and file handles of NFS survive a restart. Where nothing is written, nothing is ever
+//! removed, and FORGET needs no bookkeeping. Elsewhere an inode without names has to stay for as long
+//! as the kernel knows it: every answer with a node in it counts as one lookup, FORGET takes them back.
+//!
+//! # Locking
+//! The lock of the counts is a leaf, held for moments.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Error, Refusal};
+use fuse4fs_ext4::{Error, Inode, Refusal};
+use parking_lot::Mutex;
+
+use crate::device;
 
 /// FUSE_ROOT_ID
 const FUSE_ROOT: u64 = 1;
 
 /// A node as the kernel names it; 0 names none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct NodeId(pub(super) u64);
+pub(crate) struct NodeId(pub(super) u64);
 
 impl NodeId {
     /// The node of an inode.
     pub(super) fn of(inode: InodeNr) -> Self {
         if inode == InodeNr::ROOT { Self(FUSE_ROOT) } else { Self(inode.get().into()) }
+    }
+
+    /// Whether it is the root.
+    pub(super) fn is_root(self) -> bool {
+        self.0 == FUSE_ROOT
     }
 
     /// The inode of a node. Which of them are free or reserved is the engine's to say.
@@ -33,9 +49,82 @@ impl NodeId {
     }
 }
 
+/// How often the kernel was told of each node; `None` where that does not matter. The root is never
+/// forgotten and never counted.
+#[derive(Debug)]
+pub(super) struct Nodes(Option<Mutex<HashMap<InodeNr, u64>>>);
+
+impl Nodes {
+    /// Counts on a mount that can be written.
+    pub(super) fn new(writable: bool) -> Self {
+        Self(writable.then(Mutex::default))
+    }
+
+    /// The kernel is being told of `inode`, which has a name or is new. Not so in a thread that may
+    /// not wait and would have had to: its answer is thrown away.
+    pub(super) fn found(&self, inode: &Inode) {
+        if device::missed() {
+            return;
+        }
+        if let Some(counts) = self.counts_of(inode) {
+            let mut counts = counts.lock();
+            let count = counts.entry(inode.nr).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The kernel is being told of `inode`, which it named by number.
+    ///
+    /// # Errors
+    /// [`Refusal::Stale`] for an inode without names that the kernel does not know (any more): it is
+    /// on its way out, and an NFS file handle must not stop it.
+    pub(super) fn found_again(&self, inode: &Inode) -> Result<(), Error> {
+        let Some(counts) = self.counts_of(inode).filter(|_| !device::missed()) else {
+            return Ok(());
+        };
+        match counts.lock().entry(inode.nr) {
+            Entry::Occupied(mut count) => *count.get_mut() = count.get().saturating_add(1),
+            Entry::Vacant(_) if inode.links == 0 => return Err(Refusal::Stale.into()),
+            Entry::Vacant(none) => {
+                none.insert(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn counts_of(&self, inode: &Inode) -> Option<&Mutex<HashMap<InodeNr, u64>>> {
+        self.0.as_ref().filter(|_| inode.nr != InodeNr::ROOT)
+    }
+
+    /// The kernel takes back `lookups` of `node`. Gives the inode when it knows it no longer: one
+    /// without names ends then. More than were counted are as many as were.
+    pub(super) fn forget(&self, node: NodeId, lookups: u64) -> Option<InodeNr> {
+        let inode = node.inode().ok()?;
+        let mut counts = self.0.as_ref()?.lock();
+        let count = counts.get_mut(&inode)?;
+        *count = count.saturating_sub(lookups);
+        if *count > 0 {
+            return None;
+        }
+        counts.remove(&inode);
+        Some(inode)
+    }
+
+    /// Whether the kernel knows `inode`.
+    pub(super) fn knows(&self, inode: InodeNr) -> bool {
+        self.0.as_ref().is_some_and(|counts| counts.lock().contains_key(&inode))
+    }
+
+    /// How many the kernel knows, as far as that is counted.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |counts| counts.lock().len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_root_is_1_for_fuse_and_2_for_ext4() {
@@ -54,5 +143,35 @@ mod tests {
         for id in [0, 2, 1 << 32, u64::MAX] {
             assert!(matches!(NodeId(id).inode(), Err(Error::Refused(Refusal::Stale))), "{id}");
         }
+    }
+
+    fn counts(nodes: &Nodes, nr: u32) -> Option<u64> {
+        nodes.0.as_ref()?.lock().get(&InodeNr::new(nr)).copied()
+    }
+
+    proptest! {
+        #[test]
+        fn a_node_is_forgotten_with_its_last_lookup(lookups in prop::collection::vec(1_u64..9, 1..9)) {
+            let nodes = Nodes::new(true);
+            let total: u64 = lookups.iter().sum();
+            let id = InodeNr::new(12);
+            *nodes.0.as_ref().unwrap().lock().entry(id).or_default() = total;
+            let (last, others) = lookups.split_last().unwrap();
+            for some in others {
+                prop_assert_eq!(nodes.forget(NodeId(12), *some), None);
+            }
+            prop_assert_eq!(counts(&nodes, 12), Some(*last));
+            prop_assert_eq!(nodes.forget(NodeId(12), *last), Some(id));
+            prop_assert_eq!((nodes.forget(NodeId(12), 1), nodes.len()), (None, 0));
+        }
+    }
+
+    #[test]
+    fn more_than_was_counted_is_all_of_it() {
+        let nodes = Nodes::new(true);
+        nodes.0.as_ref().unwrap().lock().insert(InodeNr::new(12), 2);
+        assert_eq!(nodes.forget(NodeId(12), u64::MAX), Some(InodeNr::new(12)));
+        assert_eq!(nodes.forget(NodeId(0), 1), None);
+        assert_eq!(Nodes::new(false).forget(NodeId(12), 1), None);
     }
 }

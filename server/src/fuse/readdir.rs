@@ -1,6 +1,7 @@
 //! READDIR and READDIRPLUS: as many entries as the kernel has room for.
 
 use core::ops::ControlFlow;
+use std::sync::Arc;
 
 use fuse4fs_ext4::{DirEntry, Filesystem, Inode};
 use zerocopy::IntoBytes;
@@ -8,6 +9,7 @@ use zerocopy::IntoBytes;
 use super::abi::{Dirent, EntryOut};
 use super::attr;
 use super::errno::Fail;
+use super::nodes::Nodes;
 use super::reply::Output;
 
 /// Entries start at multiples of this.
@@ -20,34 +22,39 @@ const ALIGN: usize = 8;
 /// As [`Filesystem::readdir`], unless entries were found first: then those are the answer, and the
 /// kernel meets the error when it comes back for more.
 pub(super) fn readdir(
-    fs: &Filesystem,
+    (fs, nodes): (&Filesystem, &Nodes),
     dir: &Inode,
     (cookie, limit, plus): (u64, u32, bool),
     out: &mut Output<'_>,
 ) -> Result<(), Fail> {
     let limit = usize::try_from(limit).unwrap_or(0);
+    let mut found = Vec::new();
     let result = fs.readdir(dir, cookie, &mut |entry| {
-        let attributes = plus.then(|| attributes(fs, &entry));
-        match append(&entry, attributes.as_ref(), limit, out) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        let inode = if plus { inode(fs, &entry) } else { None };
+        let attributes =
+            plus.then(|| inode.as_ref().map_or_else(EntryOut::default, |i| attr::entry_out(fs, i)));
+        if !append(&entry, attributes.as_ref(), limit, out) {
+            return ControlFlow::Break(());
         }
+        found.extend(inode);
+        ControlFlow::Continue(())
     });
+    // Counted all at once, at the end: until then it may turn out that the answer is of no use.
+    found.iter().for_each(|inode| nodes.found(inode));
     match result {
         Err(_) if out.len() > 0 => Ok(()),
         result => Ok(result?),
     }
 }
 
-/// What LOOKUP would answer. Node id 0 tells the kernel to ask when it wants to know: for "." and
-/// "..", which have nodes of their own already, and for an inode that cannot be read, so that one
-/// damaged file does not hide its siblings.
-fn attributes(fs: &Filesystem, entry: &DirEntry<'_>) -> EntryOut {
+/// What LOOKUP would find. Without it node id 0 tells the kernel to ask when it wants to know: for
+/// "." and "..", which have nodes of their own already, and for an inode that cannot be read, so that
+/// one damaged file does not hide its siblings.
+fn inode(fs: &Filesystem, entry: &DirEntry<'_>) -> Option<Arc<Inode>> {
     if matches!(entry.name, b"." | b"..") {
-        return EntryOut::default();
+        return None;
     }
-    let inode = fs.inode(entry.inode);
-    inode.map_or_else(|_| EntryOut::default(), |i| attr::entry_out(fs, &i))
+    fs.inode(entry.inode).ok()
 }
 
 /// Appends one entry whole, or says that there is no room for it.

@@ -1,19 +1,12 @@
-//! Requests in, replies out: page-aligned buffers that are used again and one syscall each way.
+//! What a verb answers with, in page-aligned memory that is used again.
 
-use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::io;
 
 use fuser::Errno;
-use rustix::io::Errno as SysError;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use super::abi::OutHeader;
 use super::errno::Fail;
 
-/// Bytes of file content in one message, at most.
-pub(super) const MAX_PAYLOAD: usize = 1 << 20;
-/// Bytes of a request, at most: its content and what is in front of it.
-pub(super) const MAX_REQUEST: usize = MAX_PAYLOAD + PAGE;
 /// The page size that buffers are aligned to.
 pub(super) const PAGE: usize = 4096;
 
@@ -22,7 +15,7 @@ pub(super) const PAGE: usize = 4096;
 struct Page([u8; PAGE]);
 
 /// Page-aligned memory. Pages that were never touched take none.
-pub(super) struct Buffer(Vec<Page>);
+pub(crate) struct Buffer(Vec<Page>);
 
 impl Buffer {
     /// Room for `len` bytes, rounded up to pages.
@@ -40,15 +33,16 @@ impl Buffer {
     }
 }
 
-/// What a verb answers with, built in place.
-pub(super) struct Output<'a> {
+/// What a verb answers with, built in place: the fixed part of a reply and its data in one piece,
+/// without the header, which is the transport's.
+pub(crate) struct Output<'a> {
     buffer: &'a mut [u8],
     len: usize,
 }
 
 impl<'a> Output<'a> {
     /// Nothing yet, with all of `buffer` as room.
-    pub(super) fn new(buffer: &'a mut [u8]) -> Self {
+    pub(crate) fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, len: 0 }
     }
 
@@ -87,62 +81,12 @@ impl<'a> Output<'a> {
     }
 
     /// Bytes appended so far.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// What was appended so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
-    }
-}
-
-/// One descriptor that speaks FUSE. Replies must go where their request came from.
-#[derive(Debug)]
-pub(super) struct Channel(OwnedFd);
-
-impl Channel {
-    /// A channel over a /dev/fuse descriptor (or, in tests, a SOCK_SEQPACKET socket).
-    pub(super) fn new(fd: OwnedFd) -> Self {
-        Self(fd)
-    }
-
-    /// Waits for a request; `None` when the kernel has hung up.
-    ///
-    /// # Errors
-    /// Anything that waiting again would not cure.
-    pub(super) fn receive<'b>(&self, buffer: &'b mut Buffer) -> io::Result<Option<&'b [u8]>> {
-        let room = buffer.bytes();
-        let len = loop {
-            match rustix::io::read(&self.0, &mut *room) {
-                // A request that was interrupted before it could be read leaves ENOENT.
-                Err(SysError::INTR | SysError::AGAIN | SysError::NOENT) => {}
-                Err(SysError::NODEV | SysError::CONNABORTED | SysError::CONNRESET) | Ok(0) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error.into()),
-                Ok(len) => break len,
-            }
-        };
-        Ok(Some(room.get(..len).unwrap_or_default()))
-    }
-
-    /// Answers with what the verb has put out.
-    pub(super) fn answer(&self, unique: u64, output: &Output<'_>) {
-        self.send(unique, 0, output.bytes());
-    }
-
-    /// Answers with an errno.
-    pub(super) fn fail(&self, unique: u64, errno: Errno) {
-        self.send(unique, errno.code().saturating_neg(), &[]);
-    }
-
-    /// A reply that the kernel does not take is for a request that is gone: nobody waits for it.
-    fn send(&self, unique: u64, error: i32, payload: &[u8]) {
-        let len = size_of::<OutHeader>().saturating_add(payload.len());
-        let header = OutHeader { len: u32::try_from(len).unwrap_or(0), error, unique };
-        let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(payload)];
-        if let Err(error) = rustix::io::writev(&self.0, &parts) {
-            tracing::debug!("reply to request {unique} was not taken: {error}");
-        }
     }
 }

@@ -1,118 +1,200 @@
-//! The workers that answer the kernel, and the phases of a mount.
+//! A request in, an answer out, whatever transport carries them; and the phases of a mount.
 //!
 //! The kernel may ask things of a file system before it is mounted: sync(2) on the host reaches an
 //! unattached superblock too, and waits, unkillable, for INIT and SYNCFS. So the loop runs while the
-//! log is read: what needs no file system is answered at once, the rest is parked until there is one.
+//! log is read: what needs no file system is answered at once, the rest waits until there is one.
+//!
+//! A transport takes a header and a body to [`Frontend::decode`], the call to [`Frontend::serve`], and
+//! does what the [`Answer`] says. [`Request::class`] tells it where to run a call.
+//!
 //! # Locking
-//! `phase` is held for moments only, never while a verb runs.
+//! `verbs` is held shared while a verb runs and exclusively while the mount ends. `phase` is taken
+//! inside it and held for moments only, never while a verb runs.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
+use fuse4fs_ext4::error::IoOp;
 use fuse4fs_ext4::features::Incompat;
-use fuse4fs_ext4::{Filesystem, Geometry, Overhead, StatFs};
-use fuse4fs_protocol::ErrorsPolicy;
+use fuse4fs_ext4::ids::InodeNr;
+use fuse4fs_ext4::{Error, Filesystem, Geometry, Hold, Overhead, Place, Run, StatFs};
+use fuse4fs_protocol::IOC_SET_READ_ONLY;
 use fuser::{Errno, InitFlags};
-use parking_lot::Mutex;
-use tracing::{debug, error, info, trace};
+use parking_lot::{ArcRwLockReadGuard, Mutex, RawRwLock, RwLock};
+use tracing::{debug, error, info, trace, warn};
 
-use super::abi::InitIn;
-use super::decode::{Call, Malformed, Request, decode};
+use super::abi::{InHeader, InitIn};
+use super::body::Body;
+use super::control::{Control, Notify, Reopen};
+use super::decode::{self, Dialect};
 use super::errno::{self, Fail, Reporter};
+use super::handles::Handles;
 use super::init::{self, Opens, Terms};
-use super::reply::{Buffer, Channel, MAX_PAYLOAD, MAX_REQUEST, Output};
+use super::nodes::Nodes;
+use super::reply::{Output, PAGE};
+use super::request::{Call, Class, Forgets, Request};
 use super::verbs::{self, Verbs};
-use crate::device::Device;
+use crate::clock;
+use crate::device::{self, Device};
 use crate::log::Uuid;
 
 /// Requests that may wait for the mount to be ready. Only the helper and sync(2) can send any before
 /// the mount is attached, so this bounds what a broken one can pile up.
-const MAX_PARKED: usize = 256;
+const MAX_WAITING: usize = 256;
+/// EXT4_GOOD_OLD_INODE_SIZE: inodes of that many bytes have no room for parts of seconds.
+const SHORT_INODE: u16 = 128;
 
 /// What the mount request says about serving.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The device's name in log lines.
     pub(crate) device_name: String,
-    /// What follows the first corruption, if not what the superblock says.
-    pub(crate) errors: Option<ErrorsPolicy>,
     /// How statfs counts.
     pub(crate) overhead: Overhead,
     /// Seconds after which the kernel gives up on a request; 0 for never.
     pub(crate) request_timeout: u32,
+    /// Files can be written.
+    pub(crate) writable: bool,
+    /// Written data stays with the kernel until it likes to write it.
+    pub(crate) writeback_cache: bool,
+    /// Security modules may label what is created.
+    pub(crate) security_labels: bool,
+    /// There are ACLs.
+    pub(crate) acl: bool,
+    /// Ioctls that take CAP_SYS_ADMIN on ext4 are answered to the superuser.
+    pub(crate) admin_ioctls: bool,
+    /// Pages of file content in one message.
+    pub(crate) max_pages: u16,
+    /// Requests that the kernel may have under way in the background.
+    pub(crate) max_background: u16,
+    /// Messages may come through rings.
+    pub(crate) rings: bool,
+}
+
+impl Settings {
+    /// Bytes of a reply without its header, at most.
+    pub(crate) fn max_reply(&self) -> usize {
+        usize::from(self.max_pages).saturating_mul(PAGE)
+    }
+
+    /// Bytes of a request, at most: its content and what is in front of it.
+    pub(crate) fn max_request(&self) -> usize {
+        self.max_reply().saturating_add(PAGE)
+    }
 }
 
 /// How far the mount is.
-enum Phase {
-    /// The log is being read; requests that have to wait, as they came.
-    Starting(Vec<Vec<u8>>),
+pub(super) enum Phase {
+    /// The log is being read; what to do once there is a file system.
+    Starting(Vec<(u64, Waiter)>),
     /// Mounted.
     Serving(Arc<Filesystem>),
     /// Unmounted, or never mounted.
     Ended,
 }
 
-/// Whether a worker goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Flow {
-    Continue,
-    Stop,
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// The output is the reply.
+    Reply,
+    /// An error is the reply.
+    Error(Errno),
+    /// There is no reply.
+    Silent,
+    /// The output is the reply, and there will be no request after it.
+    Last,
+    /// There is no file system yet: the request is to be served again by [`Frontend::when_ready`].
+    Wait,
+}
+
+/// Goes on with a request that had to wait. Dropped where the mount ends before it has begun.
+pub(crate) type Waiter = Box<dyn FnOnce(Turn<'_>) + Send>;
+
+/// What a waiting request is to do.
+pub(crate) enum Turn<'a> {
+    /// Be served.
+    Serve(&'a Frontend),
+    /// Fail with EINTR: who asked has given up.
+    GiveUp,
+}
+
+/// A READ whose data is being moved: a verb under way, which keeps the data where it is.
+pub(crate) struct Plan {
+    _hold: Hold,
+    _verb: ArcRwLockReadGuard<RawRwLock, ()>,
 }
 
 /// Everything that the workers share.
 pub(crate) struct Frontend {
-    channels: Vec<Channel>,
     devices: Vec<Arc<Device>>,
     geometry: Geometry,
-    settings: Settings,
+    pub(super) settings: Settings,
+    pub(super) control: Control,
     reporter: Reporter,
     /// Set once INIT is answered: the abilities in use.
     negotiated: OnceLock<InitFlags>,
-    phase: Mutex<Phase>,
+    nodes: Nodes,
+    handles: Handles,
+    pub(super) phase: Mutex<Phase>,
+    /// Held shared by each verb and each plan, and exclusively to end or to turn the mount: nothing is under way
+    /// then.
+    pub(super) verbs: Arc<RwLock<()>>,
 }
 
 impl Frontend {
-    /// A front end for the file system of that geometry. `channels` are /dev/fuse descriptors of the
-    /// mount, one at least; `devices` are closed at the end.
-    pub(crate) fn new(
-        channels: Vec<OwnedFd>,
-        devices: Vec<Arc<Device>>,
-        geometry: Geometry,
-        settings: Settings,
-    ) -> Self {
+    /// A front end for the file system of that geometry; `devices` are closed at the end.
+    pub(crate) fn new(devices: Vec<Arc<Device>>, geometry: Geometry, settings: Settings) -> Self {
         Self {
-            channels: channels.into_iter().map(Channel::new).collect(),
             devices,
             geometry,
             reporter: Reporter::new(&settings.device_name),
+            nodes: Nodes::new(settings.writable),
+            handles: Handles::default(),
+            control: Control::new(settings.admin_ioctls),
             settings,
             negotiated: OnceLock::new(),
             phase: Mutex::new(Phase::Starting(Vec::new())),
+            verbs: Arc::default(),
         }
     }
 
-    /// The file system is there: answers what waited for it. False if the mount has ended already.
-    ///
-    /// # Errors
-    /// When there is no memory for a buffer.
-    pub(crate) fn ready(&self, fs: Filesystem) -> io::Result<bool> {
-        let fs = Arc::new(fs);
-        let parked = match &mut *self.phase.lock() {
-            Phase::Ended => return Ok(false),
-            phase => match std::mem::replace(phase, Phase::Serving(Arc::clone(&fs))) {
-                Phase::Starting(parked) => parked,
+    /// The file system is there: serves what waited for it. False if the mount has ended already.
+    pub(crate) fn ready(&self, fs: Arc<Filesystem>) -> bool {
+        let serving = Phase::Serving(fs);
+        let waiters = match &mut *self.phase.lock() {
+            Phase::Ended => return false,
+            phase => match std::mem::replace(phase, serving) {
+                Phase::Starting(waiters) => waiters,
                 Phase::Serving(_) | Phase::Ended => Vec::new(),
             },
         };
-        let mut reply = Buffer::new(MAX_PAYLOAD)?;
-        for bytes in parked {
-            // All of it was read by the one worker of the start, from the first channel.
-            if let (Ok(call), Some(channel)) = (decode(&bytes), self.channels.first()) {
-                self.verb(&fs, &call, channel, &mut reply);
-            }
+        for (_, waiter) in waiters {
+            waiter(Turn::Serve(self));
         }
-        Ok(true)
+        true
+    }
+
+    /// Calls `waiter`, for the request `unique`, once the file system is there: now, if it is.
+    pub(crate) fn when_ready(&self, unique: u64, waiter: Waiter) {
+        if let Phase::Starting(waiters) = &mut *self.phase.lock() {
+            return waiters.push((unique, waiter));
+        }
+        waiter(Turn::Serve(self));
+    }
+
+    /// How the mount becomes read-write again after it was made read-only.
+    pub(crate) fn reopen_by(&self, reopen: Reopen) {
+        self.control.reopen_by(reopen);
+    }
+
+    /// How notifications reach the kernel.
+    pub(super) fn notify_by(&self, notify: Notify) {
+        self.control.notify_by(notify);
+    }
+
+    /// What was settled with the kernel.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Whether the file system is mounted.
@@ -120,153 +202,273 @@ impl Frontend {
         matches!(&*self.phase.lock(), Phase::Serving(_))
     }
 
-    /// Serves on one of the channels until the kernel hangs up. `worker` counts from 0.
-    ///
-    /// # Errors
-    /// When the channel cannot be read.
-    pub(crate) fn work(&self, worker: usize) -> io::Result<()> {
-        let index = worker.checked_rem(self.channels.len()).unwrap_or(0);
-        let Some(channel) = self.channels.get(index) else { return Ok(()) };
-        let mut request = Buffer::new(MAX_REQUEST)?;
-        let mut reply = Buffer::new(MAX_PAYLOAD)?;
-        while let Some(bytes) = channel.receive(&mut request)? {
-            if self.serve(bytes, channel, &mut reply) == Flow::Stop {
-                break;
-            }
+    /// Whether INIT is answered and has settled on rings.
+    pub(crate) fn uses_rings(&self) -> bool {
+        self.negotiated.get().is_some_and(|flags| flags.contains(InitFlags::FUSE_OVER_IO_URING))
+    }
+
+    /// Whether a call may change something, and so wait for the journal or for others who do. To open
+    /// a file without cutting it is to note that.
+    pub(crate) fn may_change(&self, call: &Call<'_>) -> bool {
+        let changes = match call.request {
+            Request::Write(_) => true,
+            Request::Open(opening) => opening.cuts(),
+            request => request.class() == Class::Change,
+        };
+        self.settings.writable && changes
+    }
+
+    /// Where the data is that a READ asks for, if it can be moved from there as it is. Everything
+    /// else, failures too, is for [`Frontend::serve`]. What comes with the plan is to be dropped when
+    /// the data was moved.
+    pub(crate) fn plan(&self, call: &Call<'_>, runs: &mut Vec<Run>) -> Option<Plan> {
+        let Request::Read { offset, size, flags, .. } = call.request else { return None };
+        if self.control.is_down() {
+            return None;
         }
-        Ok(())
+        let verb = self.verbs.try_read_arc()?;
+        let fs = match &*self.phase.lock() {
+            Phase::Serving(fs) => Arc::clone(fs),
+            Phase::Starting(_) | Phase::Ended => return None,
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let inode = call.node.inode().and_then(|nr| fs.inode(nr)).ok()?;
+        // To change the time is a miss for who may not wait. Not while the plan is held.
+        if verbs::notes_access(flags) {
+            fs.accessed(&inode, clock::now());
+        }
+        let hold = fs.read_plan(&inode, (offset, size), runs).ok()??;
+        trace!("request {}: {:?}, node {}: {runs:?}", call.unique, call.request, call.node.0);
+        Some(Plan { _hold: hold, _verb: verb })
+    }
+
+    /// The errno where data could not be moved from the device.
+    pub(crate) fn read_failed(&self, source: std::io::Error) -> Errno {
+        let error = Error::Io { op: IoOp::Read, place: Place::default(), source };
+        self.reporter.errno("read", &error.into())
     }
 
     /// Closes the devices and forgets the file system. The second time nothing happens.
     pub(crate) fn end(&self) {
+        // What is under way is done first: FORGET and RELEASE have no reply that anybody waits for.
+        let _all = self.verbs.write();
         let before = std::mem::replace(&mut *self.phase.lock(), Phase::Ended);
+        let (nodes, files) = (self.nodes.len(), self.handles.len());
+        debug!("at the end the kernel knew {nodes} nodes and {files} open files");
+        let name = &self.settings.device_name;
+        if let Phase::Serving(fs) = &before
+            && let Err(error) = fs.forget_all(clock::now()).and_then(|()| fs.unmount())
+        {
+            error!("EXT4-fs ({name}): unmounting: {error}; the journal will be replayed");
+        }
         for device in &self.devices {
             device.close();
         }
         if let Phase::Serving(_) = before {
-            let (name, uuid) = (&self.settings.device_name, Uuid(self.geometry.uuid));
-            info!("EXT4-fs ({name}): unmounting filesystem {uuid}.");
+            info!("EXT4-fs ({name}): unmounting filesystem {}.", Uuid(self.geometry.uuid));
         }
     }
 
-    fn serve(&self, bytes: &[u8], channel: &Channel, reply: &mut Buffer) -> Flow {
-        let call = match decode(bytes) {
-            Ok(call) => call,
-            Err(malformed) => {
-                self.refuse(malformed, channel);
-                return Flow::Continue;
-            }
-        };
-        trace!("{call:?}");
+    /// Makes a call of a request.
+    ///
+    /// # Errors
+    /// What to answer to anything that the kernel would not send.
+    pub(crate) fn decode<'a>(&self, header: &InHeader, body: Body<'a>) -> Result<Call<'a>, Answer> {
+        let ext = |flags: &InitFlags| flags.contains(InitFlags::FUSE_SETXATTR_EXT);
+        let dialect = Dialect { setxattr_ext: self.negotiated.get().is_some_and(ext) };
+        decode::decode(header, body, dialect).map_err(|_| {
+            let device = &self.settings.device_name;
+            warn!("EXT4-fs ({device}): malformed request, opcode {}", header.opcode);
+            Answer::Error(Errno::EIO)
+        })
+    }
+
+    /// Serves a call. `out`, empty at first, takes what the reply says.
+    pub(crate) fn serve(&self, call: &Call<'_>, out: &mut Output<'_>) -> Answer {
+        trace!(
+            "request {}: {:?}, node {}, uid {}",
+            call.unique, call.request, call.node.0, call.uid
+        );
         match call.request {
-            Request::Init(asked) => self.init(&call, &asked, channel, reply),
-            Request::Forget => {}
-            // No verb can be cut short: ENOSYS tells the kernel not to ask again.
-            Request::Interrupt => channel.fail(call.unique, Errno::ENOSYS),
+            Request::Init(asked) => self.init(&asked, out),
+            Request::Forget(forgets) => self.forget(&forgets),
+            Request::NotifyReply => Answer::Silent,
+            Request::Interrupt(unique) => self.interrupt(unique),
             Request::Destroy => {
                 // Whoever waits in umount(2) may rely on the device being free.
                 self.end();
-                channel.answer(call.unique, &Output::new(&mut []));
-                return Flow::Stop;
+                Answer::Last
             }
-            _ if self.negotiated.get().is_none() => channel.fail(call.unique, Errno::EIO),
-            _ => self.by_phase(bytes, &call, channel, reply),
+            _ if self.negotiated.get().is_none() => Answer::Error(Errno::EIO),
+            _ => self.by_phase(call, out),
         }
-        Flow::Continue
     }
 
-    fn by_phase(&self, bytes: &[u8], call: &Call<'_>, channel: &Channel, reply: &mut Buffer) {
-        let fs = match &mut *self.phase.lock() {
-            Phase::Serving(fs) => Arc::clone(fs),
-            Phase::Starting(parked) => return self.early(bytes, call, channel, parked, reply),
-            Phase::Ended => return channel.fail(call.unique, Errno::EIO),
+    /// Waiting can be cut short, verbs cannot: once nothing waits any more, ENOSYS tells the kernel
+    /// not to ask again. Otherwise there is nothing to answer.
+    fn interrupt(&self, unique: u64) -> Answer {
+        let waiter = match &mut *self.phase.lock() {
+            Phase::Starting(waiters) => {
+                let at = waiters.iter().position(|(waiting, _)| *waiting == unique);
+                at.map(|at| waiters.swap_remove(at))
+            }
+            Phase::Serving(_) | Phase::Ended => return Answer::Error(Errno::ENOSYS),
         };
-        self.verb(&fs, call, channel, reply);
+        if let Some((_, waiter)) = waiter {
+            waiter(Turn::GiveUp);
+        }
+        Answer::Silent
+    }
+
+    fn forget(&self, forgets: &Forgets<'_>) -> Answer {
+        for (node, lookups) in forgets.iter() {
+            if let Some(inode) = self.nodes.forget(node, lookups) {
+                trace!("inode {inode} is not known to the kernel any more");
+                self.forgotten(inode);
+            }
+        }
+        Answer::Silent
+    }
+
+    /// An inode without names ends now that the kernel has let go of it.
+    fn forgotten(&self, inode: InodeNr) {
+        let _verb = self.verbs.read();
+        let fs = match &*self.phase.lock() {
+            Phase::Serving(fs) => Arc::clone(fs),
+            Phase::Starting(_) | Phase::Ended => return,
+        };
+        if let Err(error) = fs.forget(inode, clock::now()) {
+            self.report(&fs, "forget", &error.into());
+        }
+    }
+
+    fn by_phase(&self, call: &Call<'_>, out: &mut Output<'_>) -> Answer {
+        if let Request::Ioctl { command: IOC_SET_READ_ONLY, input, .. } = call.request {
+            return self.turn(call.node, input.0, out);
+        }
+        if self.control.is_down() && !outlives(&call.request) {
+            return Answer::Error(Errno::EIO);
+        }
+        let verb = self.verbs.try_read();
+        // Who holds a plan must not wait for those who wait for it.
+        if verb.is_none() && !device::may_wait() {
+            return Answer::Error(Errno::EAGAIN);
+        }
+        let _verb = verb.unwrap_or_else(|| self.verbs.read());
+        let fs = match &*self.phase.lock() {
+            Phase::Serving(fs) => Arc::clone(fs),
+            Phase::Starting(waiters) => return self.early(call, waiters.len(), out),
+            Phase::Ended => return Answer::Error(Errno::EIO),
+        };
+        self.verb(&fs, call, out)
     }
 
     /// Before the file system is there. STATFS shows its size and nothing free.
-    fn early(
-        &self,
-        bytes: &[u8],
-        call: &Call<'_>,
-        channel: &Channel,
-        parked: &mut Vec<Vec<u8>>,
-        reply: &mut Buffer,
-    ) {
-        let mut out = Output::new(reply.bytes());
+    fn early(&self, call: &Call<'_>, waiting: usize, out: &mut Output<'_>) -> Answer {
         match call.request {
-            Request::Nothing => channel.answer(call.unique, &out),
-            Request::Statfs => match verbs::statfs(&empty(&self.geometry), &mut out) {
-                Ok(()) => channel.answer(call.unique, &out),
-                Err(_) => channel.fail(call.unique, Errno::EIO),
+            // Nothing was written yet.
+            Request::Fsync { .. } | Request::Fsyncdir { .. } | Request::Syncfs => Answer::Reply,
+            Request::Statfs => match verbs::statfs(&empty(&self.geometry), out) {
+                Ok(()) => Answer::Reply,
+                Err(_) => Answer::Error(Errno::EIO),
             },
-            _ if parked.len() < MAX_PARKED => parked.push(bytes.to_vec()),
-            _ => channel.fail(call.unique, Errno::EAGAIN),
+            _ if waiting < MAX_WAITING => Answer::Wait,
+            _ => Answer::Error(Errno::EAGAIN),
         }
     }
 
-    fn verb(&self, fs: &Filesystem, call: &Call<'_>, channel: &Channel, reply: &mut Buffer) {
-        let mut out = Output::new(reply.bytes());
-        let verbs = Verbs { fs, opens: self.opens(), overhead: self.settings.overhead };
+    fn verb(&self, fs: &Filesystem, call: &Call<'_>, out: &mut Output<'_>) -> Answer {
+        let (nodes, handles) = (&self.nodes, &self.handles);
+        let (opens, overhead, control) = (self.opens(), self.settings.overhead, &self.control);
+        let verbs = Verbs { fs, nodes, handles, control, opens, overhead };
         let name = call.request.name();
-        match verbs.answer(call, &mut out) {
-            Ok(()) => channel.answer(call.unique, &out),
-            Err(fail) => channel.fail(call.unique, self.report(fs, name, &fail)),
+        let was_down = control.is_down();
+        let answer = match verbs.answer(call, out) {
+            // It will be served again; what it found is not what there is.
+            _ if device::missed() => return Answer::Error(Errno::EAGAIN),
+            // To report it may be to write it down.
+            Err(fail) if errno::is_reported(&fail) && !device::may_wait() => {
+                return Answer::Error(Errno::EAGAIN);
+            }
+            Ok(()) => Answer::Reply,
+            Err(fail) => Answer::Error(self.report(fs, name, &fail)),
+        };
+        if control.is_down() != was_down {
+            error!("EXT4-fs ({}): shut down requested", self.settings.device_name);
+        }
+        // What this one got around would have been a miss.
+        if device::hurries() {
+            return answer;
         }
         // Damage that the verb got around.
         for error in fs.take_notices() {
             self.report(fs, name, &error.into());
         }
+        answer
     }
 
     /// The errno of a failure. Does not return where a failure like this shall end the mount.
     fn report(&self, fs: &Filesystem, verb: &str, fail: &Fail) -> Errno {
         let errno = self.reporter.errno(verb, fail);
-        let policy = self.settings.errors.unwrap_or_else(|| policy(fs.facts().errors));
+        let Fail::Engine(failure) = fail else { return errno };
+        if self.control.is_down() {
+            return Errno::EIO;
+        }
+        let was_writable = fs.is_writable();
+        let policy = fs.record_error(failure);
+        let name = &self.settings.device_name;
+        if was_writable && !fs.is_writable() {
+            error!("EXT4-fs ({name}): Remounting filesystem read-only");
+        }
         if errno::must_stop(fail, policy) {
-            error!("EXT4-fs ({}): errors=panic: serving ends", self.settings.device_name);
+            error!("EXT4-fs ({name}): errors=panic: serving ends");
             std::process::exit(1);
         }
         errno
     }
 
-    fn init(&self, call: &Call<'_>, asked: &InitIn, channel: &Channel, reply: &mut Buffer) {
-        let terms = Terms { opens: self.opens(), request_timeout: self.settings.request_timeout };
-        let mut out = Output::new(reply.bytes());
-        match init::negotiate(asked, &terms) {
+    fn init(&self, asked: &InitIn, out: &mut Output<'_>) -> Answer {
+        match init::negotiate(asked, &self.terms()) {
             Ok((message, negotiated)) if out.put(&message).is_ok() => {
                 debug!("FUSE 7.{} of the kernel, settled on {negotiated:?}", asked.minor);
                 if negotiated.is_some_and(|settled| self.negotiated.set(settled).is_err()) {
-                    return channel.fail(call.unique, Errno::EIO);
+                    return Answer::Error(Errno::EIO);
                 }
-                channel.answer(call.unique, &out);
+                Answer::Reply
             }
-            Ok(_) => channel.fail(call.unique, Errno::EIO),
-            Err(errno) => channel.fail(call.unique, errno),
+            Ok(_) => Answer::Error(Errno::EIO),
+            Err(errno) => Answer::Error(errno),
         }
     }
 
-    /// Encrypted files are refused when they are opened; nothing else is.
+    fn terms(&self) -> Terms {
+        Terms {
+            opens: self.opens(),
+            request_timeout: self.settings.request_timeout,
+            writeback_cache: self.settings.writeback_cache,
+            security_labels: self.settings.security_labels,
+            acl: self.settings.acl,
+            names_users: self.settings.admin_ioctls,
+            fine_times: self.geometry.inode_size > SHORT_INODE,
+            max_pages: self.settings.max_pages,
+            max_background: self.settings.max_background,
+            rings: self.settings.rings,
+        }
+    }
+
+    /// Encrypted files are refused when they are opened; nothing else is on a read-only mount.
     fn opens(&self) -> Opens {
+        if self.settings.writable {
+            return Opens::Noted;
+        }
         let encrypted = self.geometry.features.incompat.contains(Incompat::ENCRYPT);
         if encrypted { Opens::Asked } else { Opens::Unasked }
     }
-
-    fn refuse(&self, malformed: Malformed, channel: &Channel) {
-        tracing::warn!("EXT4-fs ({}): malformed request", self.settings.device_name);
-        if let Some(unique) = malformed.0 {
-            channel.fail(unique, Errno::EIO);
-        }
-    }
 }
 
-/// The policy that s_errors stands for.
-fn policy(errors: u16) -> ErrorsPolicy {
-    match errors {
-        2 => ErrorsPolicy::RemountReadOnly,
-        3 => ErrorsPolicy::Panic,
-        _ => ErrorsPolicy::Continue,
-    }
+/// What is answered after a shutdown, too: it needs no I/O.
+fn outlives(request: &Request<'_>) -> bool {
+    matches!(request, Request::Statfs | Request::Release(_))
 }
 
 /// A file system of which only the size is known.

@@ -1,174 +1,20 @@
 //! The dispatch as the kernel sees it: a fake kernel at the other end of a packet socket.
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
 
 use fuse4fs_ext4::device::BlockDevice;
-use fuse4fs_ext4::{Filesystem, MountOptions, Overhead, Unobserved, probe};
 use proptest::prelude::*;
-use rustix::fd::OwnedFd;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::abi::{self, InHeader, OutHeader, opcode};
-use super::{Frontend, Settings};
-use crate::device::Device;
+use super::Settings;
+use super::abi::{self, InHeader, opcode};
+use harness::{IMAGE, Kernel, read, serving, settings, starting, starting_on, writable};
 
-/// The asking side.
-struct Kernel {
-    socket: OwnedFd,
-    unique: u64,
-}
-
-/// The header's error and what follows it.
-type Reply = (i32, Vec<u8>);
-
-impl Kernel {
-    fn send(&mut self, opcode: u32, nodeid: u64, body: &[u8]) -> u64 {
-        self.unique += 2;
-        let header = InHeader {
-            len: u32::try_from(40 + body.len()).unwrap(),
-            opcode,
-            unique: self.unique,
-            nodeid,
-            ..InHeader::default()
-        };
-        let bytes = [header.as_bytes(), body].concat();
-        send(&self.socket, &bytes, SendFlags::empty()).unwrap();
-        self.unique
-    }
-
-    /// The next reply: to which request, and what it says.
-    fn receive(&self) -> Option<(u64, Reply)> {
-        let mut bytes = vec![0; 1 << 21];
-        let (len, _) = recv(&self.socket, &mut bytes[..], RecvFlags::empty()).ok()?;
-        let (header, payload) = OutHeader::read_from_prefix(&bytes[..len]).unwrap();
-        assert_eq!(usize::try_from(header.len).unwrap(), len);
-        Some((header.unique, (header.error, payload.to_vec())))
-    }
-
-    fn ask(&mut self, opcode: u32, nodeid: u64, body: &[u8]) -> Reply {
-        let unique = self.send(opcode, nodeid, body);
-        let (answered, reply) = self.receive().expect("an answer");
-        assert_eq!(answered, unique);
-        reply
-    }
-
-    fn init(&mut self) -> abi::InitOut {
-        let init = abi::InitIn {
-            major: 7,
-            minor: 45,
-            max_readahead: 131_072,
-            flags: u32::MAX,
-            flags2: u32::MAX,
-            ..abi::InitIn::default()
-        };
-        let (error, payload) = self.ask(opcode::INIT, 0, init.as_bytes());
-        assert_eq!(error, 0);
-        read(&payload)
-    }
-}
-
-/// A reply of exactly one message.
-fn read<T: FromBytes + IntoBytes + Immutable>(payload: &[u8]) -> T {
-    T::read_from_bytes(payload).unwrap_or_else(|_| panic!("{} bytes", payload.len()))
-}
-
-/// A small file system with a file, a link, a sparse file and a directory of many names.
-static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().unwrap();
-    let tree = directory.path().join("tree");
-    fs::create_dir_all(tree.join("many")).unwrap();
-    fs::write(tree.join("hello"), "hello, world\n").unwrap();
-    fs::set_permissions(tree.join("hello"), fs::Permissions::from_mode(0o640)).unwrap();
-    std::os::unix::fs::symlink("hello", tree.join("link")).unwrap();
-    let sparse = File::create(tree.join("sparse")).unwrap();
-    sparse.set_len(1 << 20).unwrap();
-    sparse.write_all_at(&[7; 4096], 1 << 18).unwrap();
-    for number in 0..200 {
-        fs::write(tree.join(format!("many/file-{number:03}")), "").unwrap();
-    }
-    let image = directory.path().join("image");
-    let made = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-L", "label", "-d"])
-        .args([&tree, &image])
-        .arg("4M")
-        .stdout(Stdio::null())
-        .status()
-        .expect("mke2fs of e2fsprogs is needed");
-    assert!(made.success());
-    fs::read(&image).unwrap()
-});
-
-fn device() -> Arc<Device> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&IMAGE).unwrap();
-    Arc::new(Device::new(file.into()))
-}
-
-fn settings() -> Settings {
-    Settings {
-        device_name: "test".into(),
-        errors: None,
-        overhead: Overhead::Subtract,
-        request_timeout: 300,
-    }
-}
-
-/// A front end whose file system is not there yet, with one worker.
-struct Starting {
-    kernel: Kernel,
-    device: Arc<Device>,
-    frontend: Arc<Frontend>,
-    worker: JoinHandle<std::io::Result<()>>,
-}
-
-fn starting() -> Starting {
-    let flags = SocketFlags::CLOEXEC;
-    let (socket, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2))).unwrap();
-    let device = device();
-    let geometry = probe(&*device, None).unwrap();
-    let devices = vec![Arc::clone(&device)];
-    let frontend = Arc::new(Frontend::new(vec![theirs], devices, geometry, settings()));
-    let shared = Arc::clone(&frontend);
-    let worker = std::thread::spawn(move || shared.work(0));
-    Starting { kernel: Kernel { socket, unique: 0 }, device, frontend, worker }
-}
-
-impl Starting {
-    /// Mounts the image.
-    fn mount(&self) {
-        let options = MountOptions {
-            read_only: true,
-            noload: false,
-            superblock: None,
-            journal: None,
-            cache_bytes: 1 << 20,
-        };
-        let device: Arc<dyn BlockDevice> = self.device.clone();
-        let filesystem = Filesystem::mount(device, &options, &Unobserved).unwrap();
-        assert!(self.frontend.ready(filesystem).unwrap());
-    }
-}
-
-/// A mounted image after INIT.
-fn serving() -> Starting {
-    let mut starting = starting();
-    starting.kernel.init();
-    starting.mount();
-    starting
-}
+#[path = "harness.rs"]
+mod harness;
+#[path = "recorded_tests.rs"]
+mod recorded;
 
 #[test]
 fn init_is_answered_before_the_file_system_is_there() {
@@ -191,7 +37,7 @@ fn sync_and_statfs_do_not_wait_for_the_replay() {
     let kernel = &mut starting.kernel;
     kernel.init();
     kernel.send(opcode::GETATTR, 1, abi::GetattrIn::default().as_bytes());
-    assert_eq!(kernel.ask(opcode::SYNCFS, 1, b""), (0, Vec::new()));
+    assert_eq!(kernel.ask(opcode::SYNCFS, 1, &[0; 8]), (0, Vec::new()));
     let (error, payload) = kernel.ask(opcode::STATFS, 1, b"");
     let statfs: abi::StatfsOut = read(&payload);
     assert_eq!((error, statfs.blocks, statfs.bfree), (0, 1024, 0));
@@ -199,7 +45,7 @@ fn sync_and_statfs_do_not_wait_for_the_replay() {
     assert_eq!(starting.device.size(), 4 << 20);
     assert_eq!(kernel.ask(opcode::DESTROY, 0, b""), (0, Vec::new()));
     assert_eq!(starting.device.size(), 0, "the device is closed before DESTROY is answered");
-    starting.worker.join().unwrap().unwrap();
+    starting.stopped.recv().unwrap().unwrap();
 }
 
 #[test]
@@ -207,14 +53,14 @@ fn a_malformed_request_is_an_error_and_not_the_end() {
     let mut starting = starting();
     starting.kernel.init();
     assert_eq!(starting.kernel.ask(opcode::LOOKUP, 1, b"no nul").0, -libc::EIO);
-    assert_eq!(starting.kernel.ask(opcode::SYNCFS, 1, b"").0, 0);
+    assert_eq!(starting.kernel.ask(opcode::SYNCFS, 1, &[0; 8]).0, 0);
 }
 
 #[test]
 fn a_worker_ends_when_the_kernel_hangs_up() {
     let starting = starting();
     drop(starting.kernel);
-    starting.worker.join().unwrap().unwrap();
+    starting.stopped.recv().unwrap().unwrap();
 }
 
 #[test]
@@ -228,12 +74,61 @@ fn waiting_requests_are_bounded() {
 }
 
 #[test]
+fn who_gives_up_need_not_wait_for_the_file_system() {
+    let mut starting = starting();
+    let kernel = &mut starting.kernel;
+    kernel.init();
+    let waiting = kernel.send(opcode::READLINK, 12, b"");
+    let other = kernel.send(opcode::READLINK, 12, b"");
+    // Sent without waiting for an answer, and answered only where it cannot be done.
+    kernel.send(opcode::INTERRUPT, 0, &waiting.to_ne_bytes());
+    let (answered, (error, _)) = kernel.receive().unwrap();
+    assert_eq!((answered, error), (waiting, -libc::EINTR));
+    starting.mount();
+    assert_eq!(starting.kernel.receive().unwrap().0, other);
+}
+
+#[test]
+fn a_mount_that_can_be_written_knows_its_open_files() {
+    let mut writable = writable();
+    let kernel = &mut writable.kernel;
+    let node = kernel.lookup(1, "hello").nodeid;
+    let mut open = |flags: i32| {
+        let asked = abi::OpenIn { flags: flags.cast_unsigned(), open_flags: 0 };
+        let (error, payload) = kernel.ask(opcode::OPEN, node, asked.as_bytes());
+        assert_eq!(error, 0);
+        read::<abi::OpenOut>(&payload)
+    };
+    let (plain, direct) = (open(libc::O_RDONLY), open(libc::O_RDWR | libc::O_DIRECT));
+    assert_ne!(plain.fh, direct.fh);
+    assert_eq!((plain.open_flags, direct.open_flags), (1 << 1, 1 | 1 << 6));
+    let release = abi::ReleaseIn { fh: plain.fh, ..abi::ReleaseIn::default() };
+    assert_eq!(kernel.ask(opcode::RELEASE, node, release.as_bytes()).0, 0);
+    assert_eq!(kernel.ask(opcode::RELEASE, node, release.as_bytes()).0, -libc::EBADF);
+    let other = abi::ReleaseIn { fh: direct.fh, ..abi::ReleaseIn::default() };
+    assert_eq!(kernel.ask(opcode::RELEASE, 1, other.as_bytes()).0, -libc::EBADF);
+}
+
+#[test]
+fn nothing_is_served_after_destroy() {
+    let starting = serving();
+    let frontend = Arc::clone(&starting.frontend);
+    let mut kernel = starting.kernel;
+    assert_eq!(kernel.ask(opcode::DESTROY, 0, b"").0, 0);
+    let getattr = abi::GetattrIn::default();
+    let header = InHeader { len: 56, opcode: opcode::GETATTR, nodeid: 1, ..InHeader::default() };
+    let call = frontend.decode(&header, super::body::Body::Whole(getattr.as_bytes())).unwrap();
+    let answer = frontend.serve(&call, &mut super::reply::Output::new(&mut []));
+    assert!(matches!(answer, super::serve::Answer::Error(fuser::Errno::EIO)), "{answer:?}");
+}
+
+#[test]
 fn what_came_too_early_is_answered_once_the_file_system_is_there() {
     let mut starting = starting();
     starting.kernel.init();
     let unique = starting.kernel.send(opcode::GETATTR, 1, abi::GetattrIn::default().as_bytes());
     // The answer to a later one shows that the first is parked and not just slow.
-    assert_eq!(starting.kernel.ask(opcode::SYNCFS, 1, b"").0, 0);
+    assert_eq!(starting.kernel.ask(opcode::SYNCFS, 1, &[0; 8]).0, 0);
     starting.mount();
     let (answered, (error, payload)) = starting.kernel.receive().unwrap();
     assert_eq!((answered, error), (unique, 0));
@@ -369,17 +264,23 @@ fn flags_come_as_large_as_asked_for() {
 }
 
 #[test]
-fn what_writes_is_refused_and_what_is_unknown_is_not_asked_again() {
+fn what_is_unknown_or_unneeded_is_not_asked_again() {
     let mut serving = serving();
     let kernel = &mut serving.kernel;
-    for number in [opcode::UNLINK, opcode::WRITE, opcode::SETATTR, opcode::CREATE] {
-        assert_eq!(kernel.ask(number, 1, b"").0, -libc::EROFS);
+    for (number, len) in [
+        (opcode::FLUSH, 24),
+        (opcode::GETLK, 48),
+        (opcode::SETLK, 48),
+        (opcode::SETLKW, 48),
+        (opcode::ACCESS, 8),
+        (opcode::POLL, 24),
+        (opcode::OPEN, 8),
+        (opcode::OPENDIR, 8),
+        (opcode::INTERRUPT, 8),
+        (999, 0),
+    ] {
+        assert_eq!(kernel.ask(number, 1, &vec![0; len]).0, -libc::ENOSYS, "{number}");
     }
-    let open = abi::OpenIn::default();
-    for (number, body) in [(25, &[][..]), (34, &[]), (opcode::OPEN, open.as_bytes()), (999, &[])] {
-        assert_eq!(kernel.ask(number, 1, body).0, -libc::ENOSYS, "{number}");
-    }
-    assert_eq!(kernel.ask(opcode::OPENDIR, 1, open.as_bytes()).0, -libc::ENOSYS);
 }
 
 #[test]
@@ -390,6 +291,26 @@ fn attributes_tell_their_size_first() {
     assert_eq!((error, read::<abi::GetxattrOut>(&payload).size), (0, 0));
     let asked = [size.as_bytes(), b"user.none\0"].concat();
     assert_eq!(serving.kernel.ask(opcode::GETXATTR, 1, &asked).0, -libc::ENODATA);
+}
+
+#[test]
+fn a_device_that_does_not_answer_holds_up_only_those_who_read_it() {
+    let mut serving = serving();
+    let hello = serving.kernel.lookup(1, "hello").nodeid;
+    let works = Arc::clone(&serving.works);
+    let stuck = works.lock();
+    let asked = abi::ReadIn { size: 4096, ..abi::ReadIn::default() };
+    let kernel = &mut serving.kernel;
+    let reads: Vec<_> =
+        (0..3).map(|_| kernel.send(opcode::READ, hello, asked.as_bytes())).collect();
+    for _ in 0..10 {
+        let getattr = abi::GetattrIn::default();
+        assert_eq!(kernel.ask(opcode::GETATTR, hello, getattr.as_bytes()).0, 0);
+    }
+    drop(stuck);
+    let mut answered: Vec<_> = reads.iter().map(|_| kernel.receive().unwrap().0).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, reads);
 }
 
 #[test]
@@ -407,14 +328,18 @@ fn destroy_frees_the_device_before_it_is_answered() {
     let mut serving = serving();
     assert_eq!(serving.kernel.ask(opcode::DESTROY, 0, b""), (0, Vec::new()));
     assert_eq!(serving.device.size(), 0);
-    serving.worker.join().unwrap().unwrap();
+    serving.stopped.recv().unwrap().unwrap();
 }
 
 /// Operations that are not for the answering of single requests.
 fn is_apart(opcode: u32) -> bool {
     matches!(
         opcode,
-        opcode::INIT | opcode::DESTROY | opcode::FORGET | opcode::BATCH_FORGET | opcode::STATFS
+        opcode::INIT
+            | opcode::DESTROY
+            | opcode::FORGET
+            | opcode::BATCH_FORGET
+            | opcode::NOTIFY_REPLY
     )
 }
 

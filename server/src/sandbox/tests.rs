@@ -2,10 +2,14 @@
 
 //! Each test starts this test program anew; the child goes in and then tries one thing.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Output};
+use std::sync::atomic::AtomicU8;
+
+use io_uring::{opcode, squeue, types};
 
 use super::*;
+use crate::sys::ring::{Ring, drop_files};
 
 /// Names what the child does; without it, the child's entry point is no test at all.
 const ATTACK: &str = "FUSE4FS_TEST_ATTACK";
@@ -57,7 +61,12 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
         ("setrlimit", libc::SYS_prlimit64, [0, 7, 0, 0, 0]),
         ("seccomp", libc::SYS_seccomp, [0, 0, 0, 0, 0]),
         ("io_uring_setup", libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]),
-        ("io_uring_register", libc::SYS_io_uring_register, [0, 0, 0, 0, 0]),
+        ("registering buffers", libc::SYS_io_uring_register, [0, 0, 0, 0, 0]),
+        ("registering files", libc::SYS_io_uring_register, [0, 2, 0, 0, 0]),
+        ("changing files", libc::SYS_io_uring_register, [0, 6, path, 1, 0]),
+        ("restricting anew", libc::SYS_io_uring_register, [0, 11, 0, 0, 0]),
+        ("enabling a ring", libc::SYS_io_uring_register, [0, 12, 0, 0, 0]),
+        ("another's CPU", libc::SYS_sched_setaffinity, [parent, 8, path, 0, 0]),
         ("bpf", libc::SYS_bpf, [0, 0, 0, 0, 0]),
         ("perf_event_open", libc::SYS_perf_event_open, [0, 0, 0, 0, 0]),
         ("userfaultfd", libc::SYS_userfaultfd, [0, 0, 0, 0, 0]),
@@ -72,6 +81,35 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
     ]
 }
 
+static BYTE: AtomicU8 = AtomicU8::new(0);
+
+/// The same by a ring, which no filter sees; each one must fail with EACCES.
+fn ring_attacks() -> Vec<(&'static str, squeue::Entry)> {
+    let (path, here) = (c"/etc/passwd".as_ptr(), types::Fd(libc::AT_FDCWD));
+    let (fixed, plain) = (types::Fixed(0), types::Fd(2));
+    let address = std::ptr::null();
+    vec![
+        ("openat", opcode::OpenAt::new(here, path).build()),
+        ("openat2", opcode::OpenAt2::new(here, path, std::ptr::null()).build()),
+        ("statx", opcode::Statx::new(here, path, std::ptr::null_mut()).build()),
+        ("unlinkat", opcode::UnlinkAt::new(here, path).build()),
+        ("socket", opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build()),
+        ("connect", opcode::Connect::new(fixed, address, 0).build()),
+        ("send", opcode::Send::new(fixed, path.cast(), 1).build()),
+        ("write", opcode::Write::new(fixed, path.cast(), 1).build()),
+        ("close", opcode::Close::new(plain).build()),
+        ("files_update", opcode::FilesUpdate::new([2].as_ptr(), 1).build()),
+        ("provide_buffers", opcode::ProvideBuffers::new(std::ptr::null_mut(), 1, 1, 0, 0).build()),
+        ("epoll_ctl", opcode::EpollCtl::new(fixed, plain, 1, std::ptr::null()).build()),
+        ("nop", opcode::Nop::new().build()),
+        ("a file that is not registered", opcode::Read::new(plain, BYTE.as_ptr(), 1).build()),
+        (
+            "linking operations",
+            opcode::Read::new(fixed, BYTE.as_ptr(), 1).build().flags(squeue::Flags::IO_LINK),
+        ),
+    ]
+}
+
 /// The child: what it prints is what the tests look at.
 #[test]
 #[ignore = "the child of the other tests, which start it by themselves"]
@@ -80,12 +118,24 @@ fn child() {
     let status = std::fs::File::open("/proc/thread-self/status").unwrap();
     let spare = std::fs::File::open("/etc/passwd").unwrap();
     let attacks = attacks();
-    Unconfined::new(Surroundings::Bare).enter(vec![status.as_raw_fd()]).unwrap();
+    let mut ring = Ring::new(1, &[status.as_fd()]).unwrap();
+    let keep = vec![status.as_raw_fd(), ring.number()];
+    Unconfined::new(Surroundings::Bare).enter(keep).unwrap();
     match what.as_str() {
         "attacks" => {
             for (name, number, arguments) in attacks {
                 println!("{name}: {}", raw(number, arguments));
             }
+        }
+        "ring" => {
+            for (name, entry) in ring_attacks() {
+                println!("{name}: {}", -ring.attack(entry));
+            }
+            drop_files(ring.number()).unwrap();
+            println!(
+                "dropped: {}",
+                -ring.attack(opcode::Read::new(types::Fixed(0), BYTE.as_ptr(), 1).build())
+            );
         }
         "threads" => {
             let sum: usize = (1..=4_usize)
@@ -130,6 +180,17 @@ fn nothing_but_serving_is_permitted() {
         let expected = format!("{name}: {}", libc::EPERM);
         assert!(lines.iter().any(|line| line.ends_with(&expected)), "{name}: {lines:#?}");
     }
+}
+
+#[test]
+fn a_ring_does_nothing_but_what_it_was_made_for() {
+    let lines = lines("ring");
+    for (name, _) in ring_attacks() {
+        let expected = format!("{name}: {}", libc::EACCES);
+        assert!(lines.iter().any(|line| line.ends_with(&expected)), "{name}: {lines:#?}");
+    }
+    let dropped = format!("dropped: {}", libc::EBADF);
+    assert!(lines.iter().any(|line| line.ends_with(&dropped)), "{lines:#?}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! The calls that rustix has no safe form of. All unsafe code of the server is here.
+//! The calls that rustix has no safe form of, and the rings. All unsafe code of the server is here.
 #![expect(unsafe_code, reason = "the one place for it; each use says why it is sound")]
+
+pub(crate) mod arena;
+pub(crate) mod ring;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
