@@ -9,6 +9,8 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/fuse4fs
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+MODPROBEDIR ?= $(PREFIX)/lib/modprobe.d
 DESTDIR ?=
 
 CARGO ?= cargo
@@ -35,6 +37,8 @@ install:
 	sed 's#@LIBEXECDIR@#$(LIBEXECDIR)#g' systemd/fuse4fs@.service.in > $(DESTDIR)$(UNITDIR)/fuse4fs@.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/fuse4fs@.service
 	$(INSTALL) -D -m 644 systemd/fuse4fs.sysusers $(DESTDIR)$(SYSUSERSDIR)/fuse4fs.conf
+	$(INSTALL) -D -m 644 systemd/fuse4fs.tmpfiles $(DESTDIR)$(TMPFILESDIR)/fuse4fs.conf
+	$(INSTALL) -D -m 644 systemd/fuse4fs.modprobe $(DESTDIR)$(MODPROBEDIR)/fuse4fs.conf
 	$(INSTALL) -D -m 644 docs/fuse4fs.1 $(DESTDIR)$(MANDIR)/man1/fuse4fs.1
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	$(INSTALL) -m 644 docs/fuse4fs-errors.7 $(DESTDIR)$(MANDIR)/man7/
@@ -42,9 +46,10 @@ install:
 	for f in $(DOCS); do $(INSTALL) -m 644 $$f $(DESTDIR)$(DOCDIR)/$$(echo $$f | tr / -) || exit 1; done
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then $(MAKE) activate; fi
 
-# What a package does after it is unpacked: the user, the socket.
+# What a package does after it is unpacked: the user, the kernel's parameter, the socket.
 activate:
 	systemd-sysusers $(SYSUSERSDIR)/fuse4fs.conf
+	systemd-tmpfiles --create fuse4fs.conf
 	systemctl daemon-reload
 	systemctl enable --now fuse4fs.socket
 
@@ -55,6 +60,7 @@ uninstall:
 	rm -f $(DESTDIR)$(LIBEXECDIR)/fuse4fs-server
 	rm -f $(DESTDIR)$(UNITDIR)/fuse4fs.socket $(DESTDIR)$(UNITDIR)/fuse4fs@.service
 	rm -f $(DESTDIR)$(UNITDIR)/system-fuse4fs.slice $(DESTDIR)$(SYSUSERSDIR)/fuse4fs.conf
+	rm -f $(DESTDIR)$(TMPFILESDIR)/fuse4fs.conf $(DESTDIR)$(MODPROBEDIR)/fuse4fs.conf
 	rm -f $(DESTDIR)$(MANDIR)/man1/fuse4fs.1 $(DESTDIR)$(MANDIR)/man7/fuse4fs-errors.7
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)))
 	rm -rf $(DESTDIR)$(DOCDIR)
@@ -63,6 +69,7 @@ uninstall:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p fuse4fs-tests --test soak --test kill --locked -- -D warnings
 	$(CARGO) xtask layers
 	$(CARGO) xtask man --check
 	$(CARGO) xtask units

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Findings;
 
 /// `systemd-analyze security`, in tenths; 100 is a service without any confinement.
-const EXPOSURE_CEILING: u32 = 3;
+const EXPOSURE_CEILING: u32 = 4;
 
 /// Directives that an older systemd ignores, and the first version that knows them. They are left
 /// out of what an older systemd-analyze is shown; installed units keep them.
