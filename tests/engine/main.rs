@@ -1,7 +1,9 @@
 //! The engine in this process, through its public verbs only.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test code")]
 
+mod dirty;
 mod golden;
+mod mmp;
 mod names;
 mod refusals;
 mod superblock;
@@ -18,11 +20,13 @@ fn main() -> ExitCode {
             for image in images {
                 trials.extend(golden::trials(&image));
                 trials.extend(names::trials(&image));
+                trials.extend(dirty::trials(&image));
             }
         }
         Err(error) => trials.push(trial::test("golden images", move || Err(error))),
     }
     trials.extend(refusals::trials());
     trials.extend(superblock::trials());
+    trials.extend(mmp::trials());
     trial::run(None, trials)
 }

@@ -45,7 +45,7 @@ fn refused<T>(result: Result<T, Error>) -> Option<Refusal> {
 /// What open, read, seek and bmap refuse.
 fn refusals(fs: &Filesystem, inode: &Inode) -> [Option<Refusal>; 4] {
     [
-        refused(fs.open(inode)),
+        refused(fs.open(inode, fuse4fs_ext4::Open::Read)),
         refused(fs.read(inode, 0, &mut [0; 10])),
         refused(fs.seek(inode, 0, Seek::Data)),
         refused(fs.bmap(inode, 0, 1024)),

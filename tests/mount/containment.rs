@@ -102,7 +102,7 @@ fn few_fds() -> Result<()> {
         let info = serving.process.join("fdinfo").join(number.to_string());
         let info = std::fs::read_to_string(info)?;
         let log = (1..=2).contains(&number) && target.starts_with("socket:");
-        let wake_up = target == "anon_inode:[eventfd]";
+        let wake_up = target == "anon_inode:[eventfd]" || target == "anon_inode:[io_uring]";
         ensure!(
             log || wake_up || target == "/dev/null" || target == "/dev/fuse" || target == device,
             "descriptor {number} is {target}"

@@ -9,10 +9,15 @@
 )]
 
 mod containment;
+mod control;
 mod io;
+mod layout;
+mod options;
 mod refusals;
+mod requests;
 mod sharing;
 mod sync;
+mod uring;
 mod user;
 mod verify;
 
@@ -24,11 +29,16 @@ fn main() -> ExitCode {
     host::enter_private_mounts();
     let groups = [
         refusals::trials(),
+        requests::trials(),
         sharing::trials(),
         sync::trials(),
+        uring::trials(),
         containment::trials(),
         user::trials(),
         io::trials(),
+        layout::trials(),
+        control::trials(),
+        options::trials(),
         verify::trials(),
     ];
     trial::run(Some(1), groups.into_iter().flatten().collect())

@@ -11,7 +11,7 @@ use fuse4fs_ext4::device::FileDevice;
 use fuse4fs_ext4::ids::InodeNr;
 use fuse4fs_ext4::{
     Error, FileKind, Filesystem, Inode, MountOptions, Overhead, Refusal, Seek, Timestamp,
-    Unobserved,
+    Unobserved, WriteOptions,
 };
 
 use crate::content::{self, Content};
@@ -29,6 +29,7 @@ pub fn options() -> MountOptions {
         superblock: None,
         journal: None,
         cache_bytes: 16 << 20,
+        writing: WriteOptions::default(),
     }
 }
 
@@ -186,7 +187,7 @@ fn describe(fs: &Filesystem, inode: &Inode) -> Result<Entry> {
         gid: Some(inode.gid),
         links: Some(inode.links.into()),
         size: Some(inode.size),
-        blocks512: Some(inode.blocks512),
+        blocks512: Some(inode.shown_blocks512()),
         atime: Some(nanoseconds(inode.atime)),
         mtime: Some(nanoseconds(inode.mtime)),
         ctime: Some(nanoseconds(inode.ctime)),

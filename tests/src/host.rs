@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::command;
 use crate::trial::skip;
@@ -50,6 +50,29 @@ pub fn need_root() -> Result<()> {
         return skip("needs a private mount namespace");
     }
     Ok(())
+}
+
+/// Goes on only if the kernel offers FUSE over io_uring.
+///
+/// # Errors
+/// [`crate::trial::Skip`] otherwise.
+pub fn need_uring() -> Result<()> {
+    let file = "/sys/module/fuse/parameters/enable_uring";
+    if std::fs::read_to_string(file).is_ok_and(|value| value.trim() == "Y") {
+        return Ok(());
+    }
+    skip(format!("needs Y in {file}"))
+}
+
+/// A number from the environment.
+///
+/// # Errors
+/// When it is something else.
+pub fn setting(name: &str, default: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
+        Err(_) => Ok(default),
+    }
 }
 
 /// Goes on only if a file exists.
@@ -101,6 +124,16 @@ impl Mounted {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Detaches it lazily: whoever has something of it open keeps it.
+    ///
+    /// # Errors
+    /// What umount(8) says.
+    pub fn detach(self) -> Result<()> {
+        command::succeed(Command::new("umount").arg("--lazy").arg(&self.path))?;
+        std::mem::forget(self);
+        Ok(())
     }
 
     /// Unmounts and tells whether that worked.

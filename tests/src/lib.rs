@@ -9,13 +9,19 @@
     reason = "test code"
 )]
 
+pub mod apply;
+pub mod clients;
 pub mod command;
+pub mod connection;
 pub mod content;
+pub mod crash;
 pub mod engine_walk;
 pub mod fuzz;
 pub mod host;
 pub mod image;
+pub mod load;
 pub mod mount_walk;
+pub mod operation;
 pub mod populate;
 pub mod product;
 pub mod shared;
@@ -23,3 +29,4 @@ pub mod sys;
 pub mod tree;
 pub mod trial;
 pub mod truth;
+pub mod watchdog;

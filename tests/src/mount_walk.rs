@@ -174,11 +174,16 @@ impl Content for MountedFile {
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(data) => Ok(Some(data)),
             Err(Errno::NXIO) => Ok(None),
+            // What the kernel's ext4 says of some files that it keeps inline: there are no holes.
+            Err(Errno::NOENT) => Ok(Some(offset)),
             Err(error) => Err(error.into()),
         }
     }
 
     fn seek_hole(&self, offset: u64) -> Result<u64> {
-        Ok(rustix::fs::seek(&self.file, SeekFrom::Hole(offset))?)
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+            Err(Errno::NOENT) => Ok(self.size),
+            found => Ok(found?),
+        }
     }
 }

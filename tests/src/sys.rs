@@ -3,8 +3,9 @@
 
 use std::os::fd::AsFd;
 
+use fuse4fs_protocol::{IOC_SET_READ_ONLY, SET_READ_ONLY_BYTES, SetReadOnly};
 use rustix::io::Result;
-use rustix::ioctl::{Getter, Opcode, Updater, ioctl, opcode};
+use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl, opcode};
 
 /// `struct fsxattr` of linux/fs.h.
 #[repr(C)]
@@ -28,6 +29,9 @@ const GETVERSION: Opcode = opcode::read::<std::ffi::c_long>(b'v', 1);
 /// `_IO(0x00, 1)`: without a size in it, although an int goes in and out.
 const FIBMAP: Opcode = 1;
 const GETFSLABEL: Opcode = opcode::read::<[u8; 256]>(0x94, 49);
+const SETFSLABEL: Opcode = opcode::write::<[u8; 256]>(0x94, 50);
+const SETVERSION: Opcode = opcode::write::<std::ffi::c_long>(b'v', 2);
+const CHECKPOINT: Opcode = opcode::write::<u32>(b'f', 43);
 
 /// FS_IOC_FSGETXATTR.
 ///
@@ -56,6 +60,45 @@ pub fn label(fd: impl AsFd) -> Result<Vec<u8>> {
     // SAFETY: the kernel writes FSLABEL_MAX = 256 bytes.
     let bytes = unsafe { ioctl(fd, Getter::<GETFSLABEL, [u8; 256]>::new()) }?;
     Ok(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+}
+
+/// FS_IOC_SETFSLABEL.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_label(fd: impl AsFd, label: &[u8]) -> Result<()> {
+    let mut bytes = [0; 256];
+    bytes.iter_mut().zip(label).for_each(|(to, from)| *to = *from);
+    // SAFETY: the kernel reads FSLABEL_MAX = 256 bytes.
+    unsafe { ioctl(fd, Setter::<SETFSLABEL, [u8; 256]>::new(bytes)) }
+}
+
+/// FS_IOC_SETVERSION.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_version(fd: impl AsFd, generation: u32) -> Result<()> {
+    // SAFETY: the size in the opcode is a long's, so no file system reads more than that.
+    unsafe { ioctl(fd, Setter::<SETVERSION, [u32; 2]>::new([generation, 0])) }
+}
+
+/// EXT4_IOC_CHECKPOINT.
+///
+/// # Errors
+/// The kernel's.
+pub fn checkpoint(fd: impl AsFd, flags: u32) -> Result<()> {
+    // SAFETY: the kernel reads one u32.
+    unsafe { ioctl(fd, Setter::<CHECKPOINT, u32>::new(flags)) }
+}
+
+/// Asks a server of ours to make its mount read-only or read-write.
+///
+/// # Errors
+/// The server's.
+pub fn turn(fd: impl AsFd, asked: SetReadOnly) -> Result<()> {
+    type Bytes = [u8; SET_READ_ONLY_BYTES];
+    // SAFETY: the kernel reads as many bytes as the opcode says.
+    unsafe { ioctl(fd, Setter::<IOC_SET_READ_ONLY, Bytes>::new(asked.to_bytes())) }
 }
 
 /// FIBMAP: the device block of block `at` of a file, 0 in a hole.
@@ -167,4 +210,39 @@ pub fn mapped(fd: impl AsFd, len: usize) -> Result<Vec<u8>> {
         munmap(start, len)?;
         Ok(bytes)
     }
+}
+
+/// Writes `bytes` at the start of a file through a shared mapping, and msync(2)s it.
+///
+/// The file must be that long, and nobody may shorten it meanwhile. Where the file system is taken
+/// away, the process ends by SIGBUS.
+///
+/// # Errors
+/// The kernel's.
+pub fn store_mapped(fd: impl AsFd, bytes: &[u8]) -> Result<()> {
+    use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+    let (len, access) = (bytes.len(), ProtFlags::READ | ProtFlags::WRITE);
+    // SAFETY: a fresh mapping at an address of the kernel's choice, `len` bytes long, written once
+    // from memory that cannot overlap it, and not used after munmap.
+    unsafe {
+        let start = mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, 0)?;
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.cast::<u8>(), len);
+        let synced = msync(start, len, MsyncFlags::SYNC);
+        munmap(start, len)?;
+        synced
+    }
+}
+
+const SHUTDOWN: Opcode = opcode::read::<u32>(b'X', 125);
+/// Nothing more is written, the journal neither.
+const SHUTDOWN_NOLOGFLUSH: u32 = 2;
+
+/// FS_IOC_SHUTDOWN: what a crash of the machine would be to the kernel's file system.
+///
+/// # Errors
+/// The kernel's.
+pub fn shut_down(fd: impl AsFd) -> Result<()> {
+    let mut how = SHUTDOWN_NOLOGFLUSH;
+    // SAFETY: the kernel reads one u32.
+    unsafe { ioctl(fd, Updater::<SHUTDOWN, u32>::new(&mut how)) }
 }

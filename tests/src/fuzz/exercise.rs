@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Filesystem, Inode, Overhead, Seek};
+use fuse4fs_ext4::{Filesystem, Inode, Open, Overhead, Seek};
 
 use super::stage::Use;
 
@@ -41,7 +41,7 @@ fn everything(fs: &Filesystem) {
 fn one(fs: &Filesystem, nr: InodeNr) -> Vec<InodeNr> {
     let Ok(inode) = fs.inode(nr) else { return Vec::new() };
     attributes(fs, &inode);
-    let _ = (fs.open(&inode), fs.readlink(&inode));
+    let _ = (fs.open(&inode, Open::Read), fs.readlink(&inode));
     content(fs, &inode);
     directory(fs, &inode)
 }

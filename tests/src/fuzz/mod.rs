@@ -107,7 +107,7 @@ pub fn protocol_decode(bytes: &[u8]) {
 fn protocol_seeds() -> Result<Vec<Vec<u8>>> {
     use fuse4fs_protocol::{
         EngineOptions, FdList, FdRole, Features, Hello, LogLevel, MAGIC, MountRequest, Phase,
-        RefusalKind, Text, ToHelper, ToServer, Welcome, encode,
+        RefusalKind, ServingOptions, Text, ToHelper, ToServer, Welcome, encode,
     };
     let fds = vec![FdRole::Device, FdRole::Fuse, FdRole::FuseClone];
     let mount = MountRequest {
@@ -116,10 +116,11 @@ fn protocol_seeds() -> Result<Vec<Vec<u8>>> {
         read_only: true,
         request_timeout: 300,
         log_level: LogLevel::Info,
+        serving: ServingOptions { threads: 4, ..ServingOptions::default() },
         engine: EngineOptions { superblock: Some(8193), ..EngineOptions::default() },
     };
     let welcome =
-        Welcome { magic: MAGIC, version: 1, features: Features(0), server: Text::lossy("0.1.0") };
+        Welcome { magic: MAGIC, version: 2, features: Features(0), server: Text::lossy("0.1.0") };
     let refused = ToHelper::Refused { kind: RefusalKind::Corrupt, text: Text::lossy("damaged") };
     Ok(vec![
         encode(&ToServer::Hello(Hello::ours()))?,
