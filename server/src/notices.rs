@@ -7,7 +7,7 @@ use tracing::Level;
 pub(crate) fn describe(notice: &Notice) -> (Level, String) {
     match notice {
         Notice::Replayed { transactions } => {
-            (Level::INFO, format!("recovery complete: {transactions} transactions, in memory only"))
+            (Level::INFO, format!("recovery complete: {transactions} transactions"))
         }
         Notice::Orphans { freed, cut } => {
             (Level::INFO, format!("{freed} orphan inodes deleted, {cut} truncates cleaned up"))
@@ -23,7 +23,7 @@ pub(crate) fn describe(notice: &Notice) -> (Level, String) {
             (Level::WARN, format!("journal holds {copies} blocks past the end of the device"))
         }
         Notice::FastCommits { commits } => {
-            (Level::INFO, format!("recovery complete: {commits} fast commits, in memory only"))
+            (Level::INFO, format!("recovery complete: {commits} fast commits"))
         }
         Notice::FastCommitsEnded { why } => {
             (Level::WARN, format!("fast commits end early: {}", fast_commit_end(*why)))

@@ -94,7 +94,7 @@ impl core::fmt::Display for Notice {
                 write!(f, "{freed} orphan inodes deleted, {cut} truncates cleaned up")
             }
             Self::Replayed { transactions } => {
-                write!(f, "replayed {transactions} transactions of the journal in memory")
+                write!(f, "replayed {transactions} transactions of the journal")
             }
             Self::LogEnded { transaction, why } => {
                 let (why, hint) = match why {
@@ -112,7 +112,7 @@ impl core::fmt::Display for Notice {
                 write!(f, "{copies} blocks in the journal are outside the device{CHECK}")
             }
             Self::FastCommits { commits } => {
-                write!(f, "replayed {commits} fast commits in memory")
+                write!(f, "replayed {commits} fast commits")
             }
             Self::FastCommitsEnded { why } => match why {
                 FastCommitEnd::Clean | FastCommitEnd::Unfinished => {
