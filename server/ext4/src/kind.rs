@@ -20,6 +20,13 @@ pub enum FileKind {
     Socket,
 }
 
+/// Set-user-id, in i_mode.
+pub(crate) const S_ISUID: u16 = 0o4000;
+/// Set-group-id.
+pub(crate) const S_ISGID: u16 = 0o2000;
+/// The group may execute.
+pub(crate) const S_IXGRP: u16 = 0o0010;
+
 /// i_flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InodeFlags(u32);

@@ -351,9 +351,7 @@ impl<'a> NodeMut<'a> {
     /// # Errors
     /// [`CorruptKind::Truncated`].
     pub(crate) fn open(place: Place, bytes: &'a mut [u8]) -> Result<Self> {
-        let kind = CorruptKind::Truncated { needed: size_of::<RawHeader>(), have: bytes.len() };
-        let (header, body) =
-            RawHeader::mut_from_prefix(bytes).map_err(|_| Error::corrupt(place, kind))?;
+        let (header, body) = super::split_mut(place, bytes)?;
         Ok(Self { header, body, place })
     }
 

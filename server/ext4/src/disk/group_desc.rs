@@ -117,10 +117,7 @@ impl GroupDesc {
     /// # Errors
     /// [`CorruptKind::Truncated`] for less than 32 bytes.
     pub(crate) fn put(&self, group: GroupNr, bytes: &mut [u8], geometry: &Geometry) -> Result<()> {
-        let (needed, have) = (LOW, bytes.len());
-        let short =
-            |_| Error::corrupt(Place::group(group), CorruptKind::Truncated { needed, have });
-        let (low, rest) = RawLow::mut_from_prefix(bytes).map_err(short)?;
+        let (low, rest) = super::split_mut::<RawLow>(Place::group(group), bytes)?;
         let mut none = RawHigh::new_zeroed();
         let high = RawHigh::mut_from_prefix(rest).map_or(&mut none, |(high, _)| high);
         split(self.free_clusters, &mut low.free_blocks_count, &mut high.free_blocks_count);

@@ -21,7 +21,7 @@ pub(crate) mod quota;
 pub mod superblock;
 pub(crate) mod xattr;
 
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{CorruptKind, Error, Place, Result};
 
@@ -37,4 +37,16 @@ where
         let kind = CorruptKind::Truncated { needed: size_of::<T>(), have: bytes.len() };
         Error::corrupt(place, kind)
     })
+}
+
+/// A `T` at the start of `bytes`, to be changed, and what is behind it.
+///
+/// # Errors
+/// As [`prefix`].
+pub(crate) fn split_mut<T>(place: Place, bytes: &mut [u8]) -> Result<(&mut T, &mut [u8])>
+where
+    T: FromBytes + IntoBytes + KnownLayout + Unaligned,
+{
+    let kind = CorruptKind::Truncated { needed: size_of::<T>(), have: bytes.len() };
+    T::mut_from_prefix(bytes).map_err(|_| Error::corrupt(place, kind))
 }

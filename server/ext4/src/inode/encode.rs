@@ -7,6 +7,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{FileKind, Inode, InodeFlags, Timestamp};
+use crate::disk;
 use crate::disk::inode::{self, FIXED, RawExtra, RawInode};
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::features::{Incompat, RoCompat};
@@ -56,12 +57,7 @@ pub(crate) fn clamp(time: Timestamp, wide: bool) -> Timestamp {
 }
 
 fn fixed(inode: &Inode, record: &mut [u8], geometry: &Geometry) -> Result<()> {
-    let have = record.len();
-    let truncated = |_| {
-        let kind = CorruptKind::Truncated { needed: FIXED, have };
-        Error::corrupt(Place::inode(inode.nr), kind)
-    };
-    let (raw, _) = RawInode::mut_from_prefix(record).map_err(truncated)?;
+    let (raw, _) = disk::split_mut::<RawInode>(Place::inode(inode.nr), record)?;
     raw.mode.set(type_bits(inode.kind) | (inode.permissions & 0o7777));
     (raw.uid, raw.gid) = (low16(inode.uid), low16(inode.gid));
     if !geometry.short_ids {

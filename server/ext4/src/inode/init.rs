@@ -11,11 +11,9 @@ use crate::features::RoCompat;
 use crate::geometry::Geometry;
 use crate::handle::Handle;
 use crate::ids::InodeNr;
+use crate::kind::{S_ISGID, S_IXGRP};
 use crate::quota::Charge;
 use crate::volume::Volume;
-
-const S_ISGID: u16 = 0o2000;
-const S_IXGRP: u16 = 0o0010;
 
 /// What an inode is born with.
 #[derive(Clone, Copy, Debug)]

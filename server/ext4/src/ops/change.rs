@@ -1,4 +1,4 @@
-//! What verbs that change names have in common.
+//! What verbs that change names or content have in common.
 
 use crate::dir;
 use crate::error::{Refusal, Result};
@@ -64,14 +64,15 @@ pub(super) fn check_removable(dir: &Inode, child: &Inode) -> Result<()> {
     Ok(())
 }
 
-/// The names of `dir` have changed.
-pub(super) fn touch(dir: &mut Inode, now: Timestamp) {
-    (dir.mtime, dir.ctime) = (now, now);
+/// The content of a file, or the names of a directory, have changed.
+pub(super) fn changed(inode: &mut Inode, now: Timestamp) {
+    (inode.mtime, inode.ctime) = (now, now);
 }
 
 impl Filesystem {
     /// Locks directory `parent` and what `name` names in it. As locks are taken in the order of
-    /// inode numbers, the name is looked up first and once more when both are locked.
+    /// inode numbers, the name is looked up first and once more when both are locked. `name` is neither
+    /// "." nor "..".
     ///
     /// # Errors
     /// As [`Filesystem::lookup`] and [`directory`].
@@ -84,7 +85,7 @@ impl Filesystem {
             if dir::find(volume, &dir, name)? != Some(expected) {
                 continue;
             }
-            let child = (*self.lookup(&dir, name)?).clone();
+            let child = (*self.target(&dir, name, expected)?).clone();
             return Ok(Entry { dir, child, _locks: locks });
         }
     }

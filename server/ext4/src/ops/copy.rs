@@ -1,6 +1,6 @@
 //! copy_file_range(2).
 
-use super::write::changed;
+use super::change::changed;
 use crate::caller::Caller;
 use crate::error::{Refusal, Result};
 use crate::file;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::change::{check_new_name, directory, touch};
+use super::change::{changed, check_new_name, directory};
 use crate::alloc::{self, Reservation};
 use crate::caller::Caller;
 use crate::dir;
@@ -81,7 +81,7 @@ impl Filesystem {
             dir::add_link(volume, &mut dir);
         }
         dir::insert(&mut handle, &mut dir, name, (inode.nr, new.kind), &mut space)?;
-        touch(&mut dir, caller.now);
+        changed(&mut dir, caller.now);
         inode::store(&mut handle, &inode)?;
         inode::store(&mut handle, &dir)?;
         self.finish(handle, &[&dir])?;

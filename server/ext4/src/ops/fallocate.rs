@@ -1,6 +1,6 @@
 //! Space for a file is set aside, given back, or made zeros.
 
-use super::write::changed;
+use super::change::changed;
 use crate::caller::Caller;
 use crate::error::{Refusal, Result};
 use crate::file::{self, KeepSize};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::change::{check_new_name, directory, touch};
+use super::change::{changed, check_new_name, directory};
 use crate::alloc;
 use crate::caller::Caller;
 use crate::dir;
@@ -54,7 +54,7 @@ impl Filesystem {
         inode.links = inode.links.saturating_add(1);
         inode.ctime = caller.now;
         dir::insert(&mut handle, &mut dir, name, (nr, inode.kind), &mut space)?;
-        touch(&mut dir, caller.now);
+        changed(&mut dir, caller.now);
         inode::store(&mut handle, &inode)?;
         inode::store(&mut handle, &dir)?;
         self.finish(handle, &[&dir])?;

@@ -28,6 +28,14 @@ impl Filesystem {
             return self.inode(dir.nr);
         }
         let found = dir::find(&self.volume, dir, name)?.ok_or(Refusal::NotFound)?;
+        self.target(dir, name, found)
+    }
+
+    /// The inode `found`, which the entry `name` of `dir` names.
+    ///
+    /// # Errors
+    /// Corruption, where it is none that a directory may name; I/O errors.
+    pub(super) fn target(&self, dir: &Inode, name: &[u8], found: InodeNr) -> Result<Arc<Inode>> {
         self.check_target(dir, name, found)?;
         match self.inode(found) {
             // The name exists, so its inode has no right to be free.

@@ -7,7 +7,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::change::{check_new_name, check_removable, directory, touch};
+use super::change::{changed, check_new_name, check_removable, directory};
 use super::unlink::{Unlinked, drop_links};
 use crate::alloc::{self, Reservation};
 use crate::caller::Caller;
@@ -117,9 +117,9 @@ impl Filesystem {
             {
                 continue;
             }
-            let moved = (*self.lookup(&dir, from.name)?).clone();
+            let moved = (*self.target(&dir, from.name, moved)?).clone();
             let victim = match victim {
-                Some(_) => Some((*self.lookup(to_dir, to.name)?).clone()),
+                Some(nr) => Some((*self.target(to_dir, to.name, nr)?).clone()),
                 None => None,
             };
             let is_tree = moved.is_directory() || victim.as_ref().is_some_and(Inode::is_directory);
@@ -312,9 +312,9 @@ impl Job<'_> {
     }
 
     fn touch(&mut self, caller: &Caller) {
-        touch(&mut self.dir, caller.now);
+        changed(&mut self.dir, caller.now);
         if let Some(other) = &mut self.other {
-            touch(other, caller.now);
+            changed(other, caller.now);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::write::strip_set_id;
 use crate::caller::Caller;
 use crate::error::{Error, Refusal, Result};
 use crate::filesystem::Filesystem;
@@ -9,10 +10,6 @@ use crate::ids::InodeNr;
 use crate::inode::{self, Inode, InodeFlags, Timestamp};
 use crate::xattr::access::{self, Which};
 use crate::xattr::{self, Change, Mode};
-
-const S_ISUID: u16 = 0o4000;
-const S_ISGID: u16 = 0o2000;
-const S_IXGRP: u16 = 0o0010;
 
 /// A time to be set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,11 +105,7 @@ impl Filesystem {
     /// # Errors
     /// Corruption and I/O errors.
     pub(super) fn kill_privileges(&self, inode: &mut Inode) -> Result<Option<Change<'static>>> {
-        inode.permissions &= !S_ISUID;
-        // Without the right to execute it means mandatory locking.
-        if inode.permissions & S_IXGRP != 0 {
-            inode.permissions &= !S_ISGID;
-        }
+        strip_set_id(inode);
         let name = CAPABILITY;
         let load = |nr| inode::get(&self.volume, nr);
         match xattr::get(&self.volume, inode, name, load) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::write::changed;
+use super::change::changed;
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::file;

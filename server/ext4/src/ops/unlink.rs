@@ -3,7 +3,7 @@
 //!
 //! Kernel: fs/ext4/namei.c `ext4_unlink`, `ext4_rmdir`
 
-use super::change::{check_removable, touch};
+use super::change::{changed, check_removable};
 use crate::caller::Caller;
 use crate::dir;
 use crate::error::{Refusal, Result};
@@ -31,6 +31,9 @@ impl Filesystem {
     /// # Errors
     /// [`Refusal::NotFound`], `IsDirectory`, `NotPermitted`, `ReadOnly`; corruption and I/O errors.
     pub fn unlink(&self, caller: &Caller, parent: InodeNr, name: &[u8]) -> Result<Unlinked> {
+        if matches!(name, b"." | b"..") {
+            return Err(Refusal::IsDirectory.into());
+        }
         let mut entry = self.lock_entry(parent, name)?;
         if entry.child.is_directory() {
             return Err(Refusal::IsDirectory.into());
@@ -38,7 +41,7 @@ impl Filesystem {
         check_removable(&entry.dir, &entry.child)?;
         let mut handle = self.volume.begin(UNLINK)?;
         dir::remove(&mut handle, &mut entry.dir, name)?;
-        touch(&mut entry.dir, caller.now);
+        changed(&mut entry.dir, caller.now);
         let left = entry.child.links.saturating_sub(1);
         let unlinked = drop_links(&mut handle, caller, &mut entry.child, left)?;
         inode::store(&mut handle, &entry.dir)?;
@@ -68,7 +71,7 @@ impl Filesystem {
         let mut handle = self.volume.begin(UNLINK)?;
         dir::remove(&mut handle, &mut entry.dir, name)?;
         dir::drop_link(&mut entry.dir);
-        touch(&mut entry.dir, caller.now);
+        changed(&mut entry.dir, caller.now);
         let unlinked = drop_links(&mut handle, caller, &mut entry.child, 0)?;
         inode::store(&mut handle, &entry.dir)?;
         self.finish(handle, &[&entry.dir])?;

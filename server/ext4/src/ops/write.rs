@@ -1,5 +1,6 @@
 //! Bytes into a file.
 
+use super::change::changed;
 use crate::alloc::Privilege;
 use crate::caller::Caller;
 use crate::error::{Refusal, Result};
@@ -8,10 +9,7 @@ use crate::filesystem::Filesystem;
 use crate::handle::Credits;
 use crate::ids::{InodeNr, on_disk};
 use crate::inode::{self, Inode, InodeFlags, Timestamp};
-
-const S_ISUID: u16 = 0o4000;
-const S_ISGID: u16 = 0o2000;
-const S_IXGRP: u16 = 0o0010;
+use crate::kind::{S_ISGID, S_ISUID, S_IXGRP};
 
 /// How a write comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,12 +133,8 @@ impl Filesystem {
     }
 }
 
-/// The content has changed.
-pub(super) fn changed(inode: &mut Inode, now: Timestamp) {
-    (inode.mtime, inode.ctime) = (now, now);
-}
-
-/// Takes set-user-id away, and set-group-id where it is not a lock mark of old.
+/// Takes set-user-id away, and set-group-id where the group may execute: without that it means
+/// mandatory locking.
 pub(super) fn strip_set_id(inode: &mut Inode) {
     inode.permissions &= !S_ISUID;
     if inode.permissions & S_IXGRP != 0 {

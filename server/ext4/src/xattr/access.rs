@@ -6,9 +6,9 @@ use super::acl::Acl;
 use super::{ACL_ACCESS, ACL_DEFAULT, Change, Mode, get_raw};
 use crate::error::{Refusal, Result};
 use crate::inode::{self, FileKind, Inode};
+use crate::kind::S_ISGID;
 use crate::volume::Volume;
 
-const S_ISGID: u16 = 0o2000;
 const PERMISSIONS: u16 = 0o777;
 
 /// The two lists that an inode can have.
