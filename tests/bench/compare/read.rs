@@ -79,6 +79,7 @@ pub(crate) fn populate(bench: &Bench, scale: &Scale) -> Result<()> {
     for _ in 0..scale.large {
         std::io::Write::write_all(&mut large, &chunk)?;
     }
+    drop(large);
     for file in 0..scale.files {
         let path = small(root, file);
         if file % PER_DIRECTORY == 0 {
