@@ -31,6 +31,8 @@ enum Patience {
     Waits,
     /// It may not, and did not have to yet.
     Hurries,
+    /// It might not, but what it does cannot be done again any more: it waits.
+    Decided,
     /// It may not, and would have had to.
     Missed,
 }
@@ -39,14 +41,18 @@ thread_local! {
     static PATIENCE: Cell<Patience> = const { Cell::new(Patience::Waits) };
 }
 
+/// Bytes that a thread in a hurry may write: into the page cache, which takes as long as copying.
+const BRIEF: usize = 64 << 10;
+
 /// Does `work` with what is in memory, of this process or the kernel. `None`, and no result at all,
 /// when a device would have had to be waited for: some of it may have got around the error then, so
-/// whatever came out is not what it would be.
+/// whatever came out is not what it would be. Once it has decided to change something (see
+/// [`BlockDevice::decide`]) it waits, as it cannot be done again.
 pub(crate) fn without_waiting<T>(work: impl FnOnce() -> T) -> Option<T> {
     PATIENCE.set(Patience::Hurries);
     let result = work();
     let patience = PATIENCE.replace(Patience::Waits);
-    (patience == Patience::Hurries).then_some(result)
+    (patience != Patience::Missed).then_some(result)
 }
 
 /// Whether this thread may not wait, but would have had to.
@@ -56,16 +62,23 @@ pub(crate) fn missed() -> bool {
 
 /// Whether this thread may not wait.
 pub(crate) fn hurries() -> bool {
-    PATIENCE.get() != Patience::Waits
+    matches!(PATIENCE.get(), Patience::Hurries | Patience::Missed)
 }
 
 /// Whether this thread may wait. If not, it is noted that it had to.
 pub(crate) fn may_wait() -> bool {
-    let waits = PATIENCE.get() == Patience::Waits;
+    let waits = !hurries();
     if !waits {
         PATIENCE.set(Patience::Missed);
     }
     waits
+}
+
+fn decide() -> bool {
+    if PATIENCE.get() == Patience::Hurries {
+        PATIENCE.set(Patience::Decided);
+    }
+    !missed()
 }
 
 /// A block device (or an image file) behind a descriptor that can be closed under the engine.
@@ -215,6 +228,10 @@ impl BlockDevice for Device {
     fn may_wait(&self) -> bool {
         may_wait()
     }
+
+    fn decide(&self) -> bool {
+        decide()
+    }
 }
 
 impl Device {
@@ -222,7 +239,8 @@ impl Device {
         if self.access == Access::Read {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        if !may_wait() {
+        let is_brief = flags.is_empty() && from.len() <= BRIEF && !missed();
+        if !is_brief && !may_wait() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if let Some(before_wait) = self.before_wait.get() {
@@ -248,7 +266,7 @@ impl Device {
 /// One read. In a thread that may not wait, of the kernel's page cache only: EAGAIN where that lacks
 /// the bytes, which has begun to get them then.
 fn read(fd: &OwnedFd, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    if PATIENCE.get() == Patience::Waits {
+    if !hurries() {
         return rustix::io::pread(fd, into, offset);
     }
     let parts = &mut [IoSliceMut::new(into)];
@@ -321,14 +339,34 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_by_a_thread_that_may_not_wait() {
+    fn a_thread_that_may_not_wait_writes_little_and_nothing_through() {
         let file = tempfile::tempfile().unwrap();
         let device = Device::new(file.into(), Access::Write);
-        assert_eq!(without_waiting(|| device.write_at(0, b"x").is_ok()), None);
+        let much = vec![1; BRIEF + 1];
+        assert_eq!(without_waiting(|| device.write_at(0, &much).is_ok()), None);
+        assert_eq!(without_waiting(|| device.write_through(0, b"x").is_ok()), None);
         assert_eq!(without_waiting(|| device.flush().is_ok()), None);
         assert_eq!(device.size(), 0);
-        device.write_at(0, b"x").unwrap();
-        assert_eq!(device.size(), 1);
+        assert_eq!(without_waiting(|| device.write_at(0, b"x").is_ok()), Some(true));
+        device.write_at(0, &much).unwrap();
+        assert_eq!(device.size(), u64::try_from(much.len()).unwrap());
+    }
+
+    #[test]
+    fn who_has_decided_waits_and_who_had_to_wait_does_not_decide() {
+        let file = tempfile::tempfile().unwrap();
+        let device = Device::new(file.into(), Access::Write);
+        let decided = without_waiting(|| {
+            assert!(hurries() && device.decide() && !hurries());
+            device.flush().is_ok() && device.may_wait() && device.decide()
+        });
+        assert_eq!(decided, Some(true));
+        let missed = without_waiting(|| {
+            assert!(!device.may_wait());
+            assert!(!device.decide(), "its verb is to be called again");
+        });
+        assert_eq!(missed, None);
+        assert!(device.decide() && device.may_wait());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #[cfg(test)]
 use core::panic::Location;
 
+use crate::device::would_wait;
 use crate::disk::superblock::RawSuperblock;
 use crate::error::{Refusal, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
@@ -43,15 +44,17 @@ impl Volume {
     ///
     /// # Errors
     /// [`crate::Refusal::ReadOnly`], [`crate::Refusal::Aborted`]; I/O errors of a commit that had to
-    /// come first.
+    /// come first; `WouldBlock` where this thread may not wait, see
+    /// [`crate::device::BlockDevice::may_wait`].
     #[cfg_attr(test, track_caller)]
     pub(crate) fn begin(&self, credits: Credits) -> Result<Handle<'_>> {
         // Whatever a verb changes, its owners are charged for.
         let credits = Credits(credits.0.saturating_add(quota::surcharge(self).0));
         loop {
-            match self.journal().begin(credits.0)? {
+            let device = self.source().device();
+            match self.journal().begin(credits.0, || device.may_wait())? {
                 Begun::Open(tid) => {
-                    return Ok(Handle {
+                    let handle = Handle {
                         volume: self,
                         tid,
                         credits: credits.0,
@@ -60,9 +63,11 @@ impl Volume {
                         is_half_done: false,
                         #[cfg(test)]
                         begun_at: Location::caller(),
-                    });
+                    };
+                    return if device.decide() { Ok(handle) } else { Err(would_wait()) };
                 }
-                Begun::Full(tid) => drop(self.commit(tid)?),
+                Begun::Full(tid) if device.may_wait() => drop(self.commit(tid)?),
+                Begun::Full(_) => return Err(would_wait()),
             }
         }
     }

@@ -91,6 +91,9 @@ impl BlockDevice for Hurried {
     fn may_wait(&self) -> bool {
         false
     }
+    fn decide(&self) -> bool {
+        false
+    }
 }
 
 /// A mounted file system on `volume`.

@@ -402,6 +402,13 @@ pub(crate) struct Write<'a> {
     pub(crate) kill_suidgid: bool,
 }
 
+impl Write<'_> {
+    /// Whether it is to be durable when it is answered: O_SYNC or O_DSYNC.
+    pub(crate) const fn is_sync(&self) -> bool {
+        self.flags & (libc::O_SYNC | libc::O_DSYNC).cast_unsigned() != 0
+    }
+}
+
 /// Nodes that the kernel forgets, with how many lookups of each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Forgets<'a> {

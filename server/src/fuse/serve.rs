@@ -40,6 +40,8 @@ use crate::log::Uuid;
 /// Requests that may wait for the mount to be ready. Only the helper and sync(2) can send any before
 /// the mount is attached, so this bounds what a broken one can pile up.
 const MAX_WAITING: usize = 256;
+/// Bytes of a WRITE that is brief.
+const BRIEF_WRITE: usize = 64 << 10;
 /// EXT4_GOOD_OLD_INODE_SIZE: inodes of that many bytes have no room for parts of seconds.
 const SHORT_INODE: u16 = 128;
 
@@ -216,6 +218,20 @@ impl Frontend {
             request => request.class() == Class::Change,
         };
         self.settings.writable && changes
+    }
+
+    /// Whether a call that may change something takes moments, if what it needs is in memory: it
+    /// waits neither for the device nor for a commit.
+    pub(crate) fn is_brief(&self, call: &Call<'_>) -> bool {
+        let is_brief = match call.request {
+            Request::Write(write) => write.data.0.len() <= BRIEF_WRITE && !write.is_sync(),
+            // With O_TRUNC.
+            Request::Open(_) => false,
+            request => request.class() == Class::Change,
+        };
+        let Phase::Serving(fs) = &*self.phase.lock() else { return false };
+        let rules = fs.rules();
+        is_brief && !rules.sync && !rules.dirsync
     }
 
     /// Where the data is that a READ asks for, if it can be moved from there as it is. Everything

@@ -61,6 +61,10 @@ impl BlockDevice for Counted {
         self.device.may_wait()
     }
 
+    fn decide(&self) -> bool {
+        self.device.decide()
+    }
+
     fn discard(&self, range: Range<u64>) -> io::Result<()> {
         self.device.discard(range)
     }

@@ -67,6 +67,13 @@ pub trait BlockDevice: Send + Sync {
         true
     }
 
+    /// Asked by a verb that is about to change something, and so cannot be called again: a thread that
+    /// might not wait so far may do so from now on, until the verb has ended. False if it had to wait
+    /// already: then it must not begin.
+    fn decide(&self) -> bool {
+        true
+    }
+
     /// Tells the device that a range holds nothing of value. Advice only.
     ///
     /// # Errors

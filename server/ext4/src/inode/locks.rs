@@ -1,7 +1,7 @@
 //! One lock per inode, for the verbs: reading verbs share it, changing ones exclude each other.
 //!
 //! # Locking
-//! Rank "inode operation", the kernel's i_rwsem. Several at once only through [`Locks::write_many`],
+//! Rank "inode operation", the kernel's i_rwsem. Several at once only through `Filesystem::lock_all`,
 //! which takes them in ascending order. The table's own locks are leaves.
 
 use std::collections::HashMap;
@@ -74,12 +74,11 @@ impl Locks {
         self.guard(nr, self.lock_of(nr).write_arc())
     }
 
-    /// Waits for all of `nrs`, each taken once, in ascending order.
-    pub(crate) fn write_many(&self, nrs: &[InodeNr]) -> Vec<WriteGuard> {
-        let mut sorted = nrs.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        sorted.into_iter().map(|nr| self.write(nr)).collect()
+    /// As [`Locks::write`] where nobody else uses `nr`.
+    pub(crate) fn try_write(&self, nr: InodeNr) -> Option<WriteGuard> {
+        let held = self.lock_of(nr).try_write_arc();
+        let guard = Guard { nr, shards: Arc::clone(&self.shards), held };
+        guard.held.is_some().then_some(guard)
     }
 }
 
@@ -121,12 +120,5 @@ mod tests {
         assert!(second.is_some());
         drop((first, second));
         assert_eq!(locks.shards.iter().map(|shard| shard.lock().len()).sum::<usize>(), 0);
-    }
-
-    #[test]
-    fn the_same_inode_twice_is_locked_once() {
-        let locks = Locks::default();
-        let (a, b) = (InodeNr::new(12), InodeNr::new(76));
-        assert_eq!(locks.write_many(&[b, a, b]).len(), 2);
     }
 }

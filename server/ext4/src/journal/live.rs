@@ -95,18 +95,18 @@ impl Journal {
         }
     }
 
-    /// Opens a handle that may change `credits` blocks.
+    /// Opens a handle that may change `credits` blocks; see [`Transactions::begin`].
     ///
     /// # Errors
-    /// [`Refusal::ReadOnly`], [`Refusal::Aborted`].
-    pub(crate) fn begin(&self, credits: u32) -> Result<Begun> {
+    /// [`Refusal::ReadOnly`], [`Refusal::Aborted`]; `WouldBlock` for who may not wait.
+    pub(crate) fn begin(&self, credits: u32, may_wait: impl Fn() -> bool) -> Result<Begun> {
         match self {
             Self::ReadOnly => Err(Refusal::ReadOnly.into()),
             Self::Unlogged(unlogged) if unlogged.stopped.load(Ordering::Acquire) => {
                 Err(Refusal::Aborted.into())
             }
             Self::Unlogged(_) => Ok(Begun::Open(NO_LOG)),
-            Self::Logged(logged) => logged.transactions.begin(credits),
+            Self::Logged(logged) => logged.transactions.begin(credits, may_wait),
         }
     }
 

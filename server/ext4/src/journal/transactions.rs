@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::device::would_wait;
 use crate::error::{Refusal, Result};
 use crate::ids::{BlockNr, Tid};
 
@@ -92,13 +93,17 @@ impl Transactions {
         Self { state: Mutex::new(state), changed: Condvar::new(), most }
     }
 
-    /// Opens a handle that may change `credits` blocks.
+    /// Opens a handle that may change `credits` blocks. Waits for a transaction that is being closed
+    /// if the caller says that it may.
     ///
     /// # Errors
-    /// [`Refusal::Aborted`].
-    pub(crate) fn begin(&self, credits: u32) -> Result<Begun> {
+    /// [`Refusal::Aborted`]; `WouldBlock`, see [`crate::device::BlockDevice::may_wait`].
+    pub(crate) fn begin(&self, credits: u32, may_wait: impl Fn() -> bool) -> Result<Begun> {
         let mut state = self.state.lock();
         while state.closing && !state.stopped {
+            if !may_wait() {
+                return Err(would_wait());
+            }
             self.changed.wait(&mut state);
         }
         if state.stopped {

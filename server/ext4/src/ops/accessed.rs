@@ -41,7 +41,7 @@ impl Filesystem {
 
     /// The same for one inode.
     pub(super) fn flush_time(&self, nr: InodeNr) -> Result<()> {
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         if !self.volume.lazy.has(nr) {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Filesystem {
     }
 
     fn set_atime(&self, nr: InodeNr, now: Timestamp) -> Result<()> {
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*inode::get(&self.volume, nr)?).clone();
         if !self.is_due(&inode, now) {
             return Ok(());

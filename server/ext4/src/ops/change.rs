@@ -80,7 +80,7 @@ impl Filesystem {
         let volume = &self.volume;
         loop {
             let expected = self.named(parent, name)?;
-            let locks = volume.locks.write_many(&[parent, expected]);
+            let locks = self.lock_all(&[parent, expected])?;
             let dir = directory(volume, parent)?;
             if dir::find(volume, &dir, name)? != Some(expected) {
                 continue;
@@ -107,7 +107,7 @@ impl Filesystem {
 
     /// The inode that `name` names in `parent` at the moment.
     pub(super) fn named(&self, parent: InodeNr, name: &[u8]) -> Result<InodeNr> {
-        let _lock = self.volume.locks.read(parent);
+        let _lock = self.lock_shared(parent)?;
         let dir = directory(&self.volume, parent)?;
         dir::find(&self.volume, &dir, name)?.ok_or_else(|| Refusal::NotFound.into())
     }

@@ -25,7 +25,7 @@ impl Filesystem {
         if source.0 == target.0 && !apart {
             return Err(Refusal::Invalid.into());
         }
-        let _locks = self.volume.locks.write_many(&[source.0, target.0]);
+        let _locks = self.lock_all(&[source.0, target.0])?;
         let from = inode::get(&self.volume, source.0)?;
         let mut to = (*inode::get(&self.volume, target.0)?).clone();
         self.open_regular(&from)?;

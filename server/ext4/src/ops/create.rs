@@ -59,7 +59,7 @@ impl Filesystem {
         let volume = &self.volume;
         check_new_name(name)?;
         check_target(volume, new)?;
-        let _lock = volume.locks.write(parent);
+        let _lock = self.lock(parent)?;
         let mut dir = directory(volume, parent)?;
         if dir::find(volume, &dir, name)?.is_some() {
             return Err(Refusal::Exists.into());
@@ -100,7 +100,7 @@ impl Filesystem {
         new: &NewInode<'_>,
     ) -> Result<Arc<Inode>> {
         let volume = &self.volume;
-        let _lock = volume.locks.read(parent);
+        let _lock = self.lock_shared(parent)?;
         let dir = directory(volume, parent)?;
         let heritage = access::inherit(volume, &dir, new.kind, new.permissions, caller.umask)?;
         let clusters = own_clusters(volume, new, &heritage);

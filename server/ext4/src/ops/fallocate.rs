@@ -38,7 +38,7 @@ impl Filesystem {
         if len == 0 {
             return Err(Refusal::Invalid.into());
         }
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*inode::get(&self.volume, nr)?).clone();
         self.changeable(&inode)?;
         let who = self.privilege(caller);

@@ -41,7 +41,7 @@ impl Filesystem {
         flags: InodeFlags,
         project: Option<u32>,
     ) -> Result<Arc<Inode>> {
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let old = self.inode(nr)?;
         if !flags.without(InodeFlags::USER_VISIBLE).is_empty() {
             return Err(Refusal::NotSupported.into());
@@ -82,7 +82,7 @@ impl Filesystem {
         nr: InodeNr,
         generation: u32,
     ) -> Result<Arc<Inode>> {
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let geometry = &self.volume.geometry;
         if geometry.features.metadata_csum() {
             return Err(Refusal::NotSupported.into());

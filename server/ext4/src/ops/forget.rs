@@ -18,7 +18,7 @@ impl Filesystem {
         if !volume.orphans.contains(nr) {
             return Ok(());
         }
-        let _lock = volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         match inode::get(volume, nr) {
             Ok(inode) if inode.links == 0 => evict::free(volume, &inode, now),
             Ok(_) | Err(Error::Refused(Refusal::Stale)) => Ok(()),

@@ -35,7 +35,7 @@ impl Filesystem {
     ) -> Result<Arc<Inode>> {
         let volume = &self.volume;
         check_new_name(name)?;
-        let _locks = volume.locks.write_many(&[nr, parent]);
+        let _locks = self.lock_all(&[nr, parent])?;
         let mut dir = directory(volume, parent)?;
         let mut inode = (*inode::get(volume, nr)?).clone();
         check_linkable(&dir, &inode)?;

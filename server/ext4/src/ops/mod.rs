@@ -13,6 +13,7 @@ mod flags;
 mod forget;
 mod getattr;
 mod link;
+mod locking;
 mod lookup;
 mod open;
 mod plan;

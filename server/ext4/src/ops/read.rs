@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::device;
 use crate::error::{Refusal, Result};
 use crate::file;
 use crate::filesystem::Filesystem;
@@ -27,8 +26,7 @@ impl Filesystem {
     /// [`Refusal::Stale`] if it is gone; corruption and I/O errors; `WouldBlock` where this thread may
     /// not wait, see [`crate::device::BlockDevice::may_wait`].
     pub(super) fn newest(&self, inode: &Inode) -> Result<(ReadGuard, Arc<Inode>)> {
-        let (device, locks) = (self.volume.source().device(), &self.volume.locks);
-        let lock = device::acquire(&**device, locks.try_read(inode.nr), || locks.read(inode.nr))?;
+        let lock = self.lock_shared(inode.nr)?;
         if !self.volume.may_change() {
             return Ok((lock, Arc::new(inode.clone())));
         }

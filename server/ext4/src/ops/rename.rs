@@ -102,10 +102,10 @@ impl Filesystem {
             let across = moves_directory
                 || exchanged
                     .is_some_and(|nr| inode::get(volume, nr).is_ok_and(|i| i.is_directory()));
-            let tree = across.then(|| self.volume.renames.lock());
+            let tree = across.then(|| self.lock_tree()).transpose()?;
             let mut all = vec![from.parent, to.parent, moved];
             all.extend(victim);
-            let locks = volume.locks.write_many(&all);
+            let locks = self.lock_all(&all)?;
             let dir = directory(volume, from.parent)?;
             let other = match to.parent == from.parent {
                 true => None,

@@ -58,7 +58,7 @@ impl Filesystem {
     /// [`Refusal::NotPermitted`] for immutable inodes, and append-only ones unless times become now;
     /// `NoSpace`, `Quota`, `ReadOnly`, `Stale`; corruption and I/O errors.
     pub fn setattr(&self, caller: &Caller, nr: InodeNr, set: &SetAttr) -> Result<Arc<Inode>> {
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let old = self.inode(nr)?;
         set.check(&old)?;
         let mut inode = (*old).clone();

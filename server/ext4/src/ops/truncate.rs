@@ -19,7 +19,7 @@ impl Filesystem {
     /// corruption and I/O errors.
     pub fn truncate(&self, caller: &Caller, nr: InodeNr, size: u64) -> Result<Arc<Inode>> {
         self.drop_capability(caller, nr)?;
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*inode::get(&self.volume, nr)?).clone();
         self.changeable(&inode)?;
         if size != inode.size {

@@ -46,7 +46,7 @@ impl Filesystem {
             self.touch(nr, caller.now, kind)?;
             return Ok(data.len());
         }
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*inode::get(&self.volume, nr)?).clone();
         self.changeable(&inode)?;
         let who = self.privilege(caller);
@@ -77,7 +77,7 @@ impl Filesystem {
         kind: WriteKind,
         (offset, data): (u64, &[u8]),
     ) -> Result<bool> {
-        let _lock = self.volume.locks.read(nr);
+        let _lock = self.lock_shared(nr)?;
         let inode = inode::get(&self.volume, nr)?;
         self.changeable(&inode)?;
         let strips = matches!(kind, WriteKind::Direct { kill_set_id: true })
@@ -94,7 +94,7 @@ impl Filesystem {
         if kind == WriteKind::Cached {
             return Ok(());
         }
-        let _lock = self.volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*inode::get(&self.volume, nr)?).clone();
         if (inode.mtime, inode.ctime) == (now, now) {
             return Ok(());

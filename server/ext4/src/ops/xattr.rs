@@ -88,8 +88,7 @@ impl Filesystem {
         (value, mode, drop_sgid): (Option<&[u8]>, Mode, bool),
     ) -> Result<Arc<Inode>> {
         self.check_served(name)?;
-        let volume = &self.volume;
-        let _lock = volume.locks.write(nr);
+        let _lock = self.lock(nr)?;
         let mut inode = (*self.inode(nr)?).clone();
         if inode.flags.has(InodeFlags::IMMUTABLE | InodeFlags::APPEND) {
             return Err(Refusal::NotPermitted.into());

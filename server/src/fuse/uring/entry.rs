@@ -85,10 +85,13 @@ impl Entry {
         };
         let scratch = scratch.bytes();
         // The request's bytes and the reply's share the payload; the smaller ones go elsewhere.
-        let data = request.opcode == opcode::WRITE || len > SCRATCH;
-        if data {
+        if is_data(&request, len) {
             let (asked, _) = payload.split_at(len);
             let (answer, len) = dispatch(frontend, &request, (&header.op_in, asked), scratch);
+            // Without a reply the request may be served again.
+            if !matches!(answer, Answer::Reply | Answer::Last) {
+                return (answer, 0);
+            }
             let reply = scratch.iter().take(len);
             payload.iter_mut().zip(reply).for_each(|(to, from)| *to = *from);
             return (answer, len);
@@ -103,8 +106,11 @@ impl Entry {
     /// Puts back what [`Entry::serve`] has taken out to `scratch`, so that it can be called again.
     pub(super) fn restore(&mut self, scratch: &mut Buffer) {
         let (header, payload) = self.memory.parts();
-        let Some((header, _)) = parse(header) else { return };
+        let Some((header, request)) = parse(header) else { return };
         let len = usize::try_from(header.payload_sz).unwrap_or(0);
+        if is_data(&request, len) {
+            return;
+        }
         for (to, from) in payload.iter_mut().zip(scratch.bytes().iter().take(len)) {
             *to = *from;
         }
@@ -138,6 +144,11 @@ fn parse(header: &[u8]) -> Option<(&Header, InHeader)> {
     let header = Header::ref_from_bytes(header).ok()?;
     let (request, _) = InHeader::read_from_prefix(&header.in_out).ok()?;
     Some((header, request))
+}
+
+/// Whether the request stays in the payload while it is served, and the reply is made elsewhere.
+fn is_data(request: &InHeader, len: usize) -> bool {
+    request.opcode == opcode::WRITE || len > SCRATCH
 }
 
 fn dispatch(

@@ -8,8 +8,8 @@
 //!
 //! # Locking
 //! A ring's thread may hold `verbs` and inodes' locks, shared, while data is read: see [`Plan`]. So it
-//! takes no lock that is kept while others wait for anything, but only tries to, and it opens no handle
-//! and writes nothing: what would have to is left to the pool.
+//! takes no lock that is kept while others wait for anything, but only tries to. It changes something
+//! only while it holds no plan, and waits only once it has begun to.
 //!
 //! [`Plan`]: super::serve::Plan
 //!

@@ -108,6 +108,8 @@ pub(super) struct Worker {
     replies: Vec<Reading>,
     /// Entries that are still of use.
     left: usize,
+    /// Replies under way whose plan is held.
+    plans: usize,
     scratch: Buffer,
     runs: Vec<Run>,
 }
@@ -147,7 +149,7 @@ impl Worker {
         let left = queues.len();
         let replies = std::iter::repeat_with(Reading::default).take(left).collect();
         let (scratch, runs) = (Buffer::new(SCRATCH)?, Vec::new());
-        Ok(Self { shared, ring, inbox, queues, replies, left, scratch, runs })
+        Ok(Self { shared, ring, inbox, queues, replies, left, plans: 0, scratch, runs })
     }
 
     /// Serves until the connection is gone, or the kernel does not take the ring at all.
@@ -191,6 +193,7 @@ impl Worker {
             Event::Read(memory, result) => {
                 let reading = self.replies.get_mut(memory.index()).map(std::mem::take);
                 let Reading { len, plan } = reading.unwrap_or_default();
+                self.plans = self.plans.saturating_sub(usize::from(plan.is_some()));
                 drop(plan);
                 let queue = self.queue(&memory);
                 self.data(Entry::new(memory, queue), len, result)
@@ -210,10 +213,18 @@ impl Worker {
     fn request(&mut self, mut entry: Entry) -> io::Result<()> {
         let frontend = &self.shared.frontend;
         let runs = &mut self.runs;
+        // A change may have to wait for those who wait for a plan.
+        let is_free = self.plans == 0;
         let way = without_waiting(|| {
             entry.look(frontend, |call| match call.request.class() {
                 Class::Long => Way::Long,
-                _ if frontend.may_change(call) => Way::Wait,
+                _ if frontend.may_change(call) => {
+                    if is_free && frontend.is_brief(call) {
+                        Way::Here
+                    } else {
+                        Way::Wait
+                    }
+                }
                 Class::Data => frontend.plan(call, runs).map_or(Way::Here, Way::Read),
                 Class::Change | Class::Quick => Way::Here,
             })
@@ -261,6 +272,7 @@ impl Worker {
         }
         let memory = entry.into_memory();
         if let Some(reply) = self.replies.get_mut(memory.index()) {
+            self.plans = self.plans.saturating_add(1);
             *reply = Reading { len, plan: Some(plan) };
         }
         self.ring.read(memory, parts)
