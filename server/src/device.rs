@@ -11,7 +11,9 @@ use parking_lot::RwLock;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::sys::begin_writeback;
 use crate::sys::ring::drop_files;
+
 /// No device has larger sectors.
 const ALIGNMENT: usize = 4096;
 const SECTORS: u64 = 4096;
@@ -43,6 +45,10 @@ thread_local! {
 
 /// Bytes that a thread in a hurry may write: into the page cache, which takes as long as copying.
 const BRIEF: usize = 64 << 10;
+
+/// Bytes of a write that belongs to a long one: the device is to work while the next piece is made, not
+/// only once somebody asks for durability.
+const STREAMED: usize = 512 << 10;
 
 /// Does `work` with what is in memory, of this process or the kernel. `None`, and no result at all,
 /// when a device would have had to be waited for: some of it may have got around the error then, so
@@ -248,6 +254,7 @@ impl Device {
         }
         let fd = self.fd.read();
         let fd = fd.as_ref().ok_or_else(closed)?;
+        let (start, whole) = (offset, from.len());
         while !from.is_empty() {
             let len = match rustix::io::pwritev2(fd, &[IoSlice::new(from)], offset, flags) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -258,6 +265,9 @@ impl Device {
             from = from.get(len..).unwrap_or_default();
             let step = u64::try_from(len).unwrap_or(u64::MAX);
             offset = offset.checked_add(step).ok_or(io::ErrorKind::InvalidInput)?;
+        }
+        if whole >= STREAMED {
+            begin_writeback(fd, start, whole);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
 use cli::Command;
-use fuse::Rings;
+use fuse::{Doors, Rings};
 use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
 use mounting::{Machine, Mount};
 use notify::Notifier;
@@ -123,7 +123,12 @@ fn prepare_rings(request: &MountRequest, handed: &Handed) -> io::Result<Option<R
     if wanted == Switch::Off {
         return Ok(None);
     }
-    let rings = Rings::prepare(handed.fuse.as_fd(), handed.device.as_fd(), request.serving.cpus);
+    let doors = Doors {
+        fuse: handed.fuse.as_fd(),
+        device: handed.device.as_fd(),
+        direct: handed.direct.as_ref().map(OwnedFd::as_fd),
+    };
+    let rings = Rings::prepare(doors, request.serving.cpus);
     match rings {
         Err(error) if wanted == Switch::On => Err(error),
         rings => Ok(rings.inspect_err(|error| tracing::debug!("no rings: {error}")).ok()),

@@ -33,7 +33,7 @@ mod tests;
 pub(crate) use classic::{Classic, Effort, OnInit, OnStop};
 pub(crate) use crew::CrewSize;
 pub(crate) use serve::{Frontend, Settings};
-pub(crate) use uring::Rings;
+pub(crate) use uring::{Doors, Rings};
 
 /// Decodes one request as the transports do, for fuzzers; what it is, if it is one.
 ///

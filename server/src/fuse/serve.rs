@@ -13,10 +13,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fuse4fs_ext4::error::IoOp;
 use fuse4fs_ext4::features::Incompat;
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Error, Filesystem, Geometry, Hold, Overhead, Place, Run, StatFs};
+use fuse4fs_ext4::{Filesystem, Geometry, Hold, Overhead, Run, StatFs};
 use fuse4fs_protocol::IOC_SET_READ_ONLY;
 use fuser::{Errno, InitFlags};
 use parking_lot::{ArcRwLockReadGuard, Mutex, RawRwLock, RwLock};
@@ -256,12 +255,6 @@ impl Frontend {
         let hold = fs.read_plan(&inode, (offset, size), runs).ok()??;
         trace!("request {}: {:?}, node {}: {runs:?}", call.unique, call.request, call.node.0);
         Some(Plan { _hold: hold, _verb: verb })
-    }
-
-    /// The errno where data could not be moved from the device.
-    pub(crate) fn read_failed(&self, source: std::io::Error) -> Errno {
-        let error = Error::Io { op: IoOp::Read, place: Place::default(), source };
-        self.reporter.errno("read", &error.into())
     }
 
     /// Closes the devices and forgets the file system. The second time nothing happens.

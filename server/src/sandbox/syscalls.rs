@@ -23,6 +23,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_preadv2,
     libc::SYS_pwritev2,
     libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
     libc::SYS_fallocate,
     // Rings, which can do what they were restricted to before and no more.
     libc::SYS_io_uring_enter,

@@ -38,6 +38,15 @@ pub(crate) fn clone_channel(fresh: &OwnedFd, of: &OwnedFd) -> io::Result<()> {
     check(unsafe { libc::ioctl(fresh.as_raw_fd(), FUSE_DEV_IOC_CLONE, &raw const of) })
 }
 
+/// Has dirty pages of a range of bytes written, and does not wait for it. Advice only: what goes wrong
+/// shows at the next fdatasync(2).
+pub(crate) fn begin_writeback(fd: &OwnedFd, offset: u64, len: usize) {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: the call takes no pointer.
+    let _ = unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, len, flags) };
+}
+
 /// Lets the kernel drop all descriptors that would still come by this socket.
 ///
 /// # Errors

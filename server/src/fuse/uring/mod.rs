@@ -46,6 +46,8 @@ const FUSE: File = File(0);
 const DEVICE: File = File(1);
 /// What wakes a ring's thread.
 const BELL: File = File(2);
+/// The device without a cache, where it can be opened so.
+const DIRECT: File = File(3);
 
 /// Threads of the pool, at least: for a mount that is read, and for one that is written, where they
 /// wait for each other's locks and commits, too.
@@ -53,8 +55,19 @@ const POOL: (usize, usize) = (2, 8);
 /// Threads of the pool, at most.
 const POOL_MAX: usize = 16;
 
+/// What rings reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doors<'a> {
+    /// The mount's /dev/fuse.
+    pub(crate) fuse: BorrowedFd<'a>,
+    pub(crate) device: BorrowedFd<'a>,
+    /// The device with O_DIRECT.
+    pub(crate) direct: Option<BorrowedFd<'a>>,
+}
+
 /// Rings that nobody uses yet.
 pub(crate) struct Rings {
+    has_direct: bool,
     payload: usize,
     prepared: Vec<Prepared>,
     last: Ring,
@@ -73,18 +86,16 @@ impl Rings {
     ///
     /// # Errors
     /// Where the host has no io_uring for this process, or there is no memory for it.
-    pub(crate) fn prepare(
-        fuse: BorrowedFd<'_>,
-        device: BorrowedFd<'_>,
-        cpus: Cpus,
-    ) -> io::Result<Self> {
+    pub(crate) fn prepare(doors: Doors<'_>, cpus: Cpus) -> io::Result<Self> {
+        let Doors { fuse, device, direct } = doors;
         let set = rustix::thread::sched_getaffinity(None)?;
         let mine = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
         let layout = Layout::new(cpus, mine).ok_or(io::ErrorKind::Unsupported)?;
         let prepare = |(cpu, queues): (usize, Vec<u16>)| {
             let inbox = Arc::new(Inbox::new()?);
             let bell = std::os::fd::AsFd::as_fd(inbox.bell());
-            let ring = Ring::new(queues.len(), &[fuse, device, bell])?;
+            let files: Vec<_> = [fuse, device, bell].into_iter().chain(direct).collect();
+            let ring = Ring::new(queues.len(), &files)?;
             let entries = arena::entries(queues.len(), HEADER, layout.payload)?;
             Ok(Prepared { cpu, ring, inbox, entries, queues })
         };
@@ -93,7 +104,7 @@ impl Rings {
         // It cannot reach the device, so it works when that is closed.
         let longest = prepared.iter().map(|prepared| prepared.queues.len()).max();
         let last = Ring::new(longest.unwrap_or(0), &[fuse])?;
-        Ok(Self { payload: layout.payload, prepared, last })
+        Ok(Self { has_direct: direct.is_some(), payload: layout.payload, prepared, last })
     }
 
     /// The descriptors that have to stay open in the sandbox.
@@ -121,6 +132,7 @@ impl Rings {
         let shared = Arc::new(Shared {
             frontend: Arc::clone(frontend),
             pool: Pool::new(threads),
+            has_direct: self.has_direct,
             last: Mutex::new(self.last),
             on_stop,
         });

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::entry::{Entry, SCRATCH};
 use super::pool::{Inbox, Job, Pool};
-use super::{BELL, DEVICE, FUSE};
+use super::{BELL, DEVICE, DIRECT, FUSE};
 use crate::device::without_waiting;
 use crate::fuse::classic::OnStop;
 use crate::fuse::reply::Buffer;
@@ -20,10 +20,18 @@ use crate::fuse::serve::{Answer, Frontend, Plan, Turn};
 use crate::sys::arena;
 use crate::sys::ring::{Event, Part, Ring};
 
+/// Bytes from which on the page cache of the device is of no use to a read.
+const LONG: usize = 128 << 10;
+/// What a read past it has to be a multiple of: few devices have larger sectors. Where it is refused the
+/// pool reads.
+const SECTOR: usize = 4096;
+
 /// What all threads have in common.
 pub(super) struct Shared {
     pub(super) frontend: Arc<Frontend>,
     pub(super) pool: Pool,
+    /// The device can be read past the page cache.
+    pub(super) has_direct: bool,
     /// For the answer to DESTROY: the other rings have no file then.
     pub(super) last: Mutex<Ring>,
     pub(super) on_stop: OnStop,
@@ -263,7 +271,7 @@ impl Worker {
 
     /// Has the runs read into the reply.
     fn read(&mut self, mut entry: Entry, plan: Plan) -> io::Result<()> {
-        let Some((parts, len)) = parts(&self.runs, entry.payload()) else {
+        let Some((parts, len)) = parts(&self.runs, entry.payload(), self.shared.has_direct) else {
             drop(plan);
             return self.answer(entry);
         };
@@ -278,15 +286,14 @@ impl Worker {
         self.ring.read(memory, parts)
     }
 
-    /// Answers with the data that was read.
+    /// Answers with the data that was read. Where that failed, the pool finds out why, and of which
+    /// block.
     fn data(&mut self, mut entry: Entry, len: usize, result: io::Result<()>) -> io::Result<()> {
-        match result {
-            Ok(()) => entry.seal(Answer::Reply, len),
-            Err(error) => {
-                let errno = self.shared.frontend.read_failed(error);
-                entry.seal(Answer::Error(errno), 0);
-            }
+        if let Err(error) = result {
+            debug!("a ring could not read: {error}");
+            return self.leave(entry, false);
         }
+        entry.seal(Answer::Reply, len);
         self.commit(entry)
     }
 
@@ -309,7 +316,7 @@ fn gone(errno: i32) {
 
 /// What to read where in the payload, and the length of it all; holes are zeroed. `None` if it is
 /// longer than the payload.
-fn parts(runs: &[Run], payload: &mut [u8]) -> Option<(Vec<Part>, usize)> {
+fn parts(runs: &[Run], payload: &mut [u8], has_direct: bool) -> Option<(Vec<Part>, usize)> {
     let mut parts = Vec::with_capacity(runs.len());
     let mut at = 0_usize;
     for run in runs {
@@ -319,12 +326,24 @@ fn parts(runs: &[Run], payload: &mut [u8]) -> Option<(Vec<Part>, usize)> {
         let end = at.checked_add(len)?;
         let room = payload.get_mut(at..end)?;
         match *run {
-            Run::Device { offset, len } => parts.push(Part { file: DEVICE, offset, at, len }),
+            Run::Device { offset, len } => {
+                let direct = has_direct && is_for_direct(offset, at, len);
+                let file = if direct { DIRECT } else { DEVICE };
+                parts.push(Part { file, offset, at, len });
+            }
             Run::Zeros { .. } => room.fill(0),
         }
         at = end;
     }
     Some((parts, at))
+}
+
+/// Whether a stretch is better read past the page cache: long enough that the device works at its
+/// speed, so that to copy it would be what takes time. Short ones gain by what is read ahead.
+fn is_for_direct(offset: u64, at: usize, len: usize) -> bool {
+    let is_aligned = |bytes: usize| bytes.is_multiple_of(SECTOR);
+    let offset_is = usize::try_from(offset).is_ok_and(is_aligned);
+    len >= LONG && offset_is && is_aligned(at) && is_aligned(len)
 }
 
 #[cfg(test)]
@@ -339,16 +358,29 @@ mod tests {
             Run::Zeros { len: 20 },
             Run::Device { offset: 0, len: 30 },
         ];
-        let (parts, len) = parts(&runs, &mut payload).unwrap();
+        let (parts, len) = parts(&runs, &mut payload, true).unwrap();
         let part = |offset, at, len| Part { file: DEVICE, offset, at, len };
         assert_eq!((parts, len), (vec![part(4096, 0, 10), part(0, 30, 30)], 60));
         assert_eq!(payload[9..31], [&[7][..], &[0; 20], &[7]].concat());
     }
 
     #[test]
+    fn long_runs_of_whole_sectors_are_read_past_the_page_cache() {
+        let file = |offset, len, has_direct| {
+            let runs = [Run::Device { offset, len }];
+            parts(&runs, &mut vec![0; len], has_direct).unwrap().0[0].file
+        };
+        assert_eq!(file(4096, LONG, true), DIRECT);
+        assert_eq!(file(4096, LONG, false), DEVICE);
+        assert_eq!(file(1024, LONG, true), DEVICE);
+        assert_eq!(file(4096, LONG + 1, true), DEVICE);
+        assert_eq!(file(4096, LONG - SECTOR, true), DEVICE);
+    }
+
+    #[test]
     fn runs_that_are_longer_than_the_payload_are_refused() {
         let runs = [Run::Zeros { len: 10 }, Run::Device { offset: 0, len: usize::MAX }];
-        assert!(parts(&runs, &mut [0; 16]).is_none());
-        assert!(parts(&runs[..1], &mut [0; 9]).is_none());
+        assert!(parts(&runs, &mut [0; 16], true).is_none());
+        assert!(parts(&runs[..1], &mut [0; 9], true).is_none());
     }
 }
