@@ -142,7 +142,8 @@ pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError
         // Nobody listens any more when another worker was first; that is the end of all of them.
         Box::new(move |result| drop(report.send(Event::Stopped(result))))
     };
-    let effort = Effort { size: machine.crew(threads), busy_poll: Duration::ZERO };
+    let busy_poll = Duration::from_micros(request.serving.busy_poll.unwrap_or(0).into());
+    let effort = Effort { size: machine.crew(threads), busy_poll };
     let on_init = start_rings(rings, &frontend, on_stop());
     let callbacks = (on_init, on_stop());
     let transport = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);
