@@ -148,7 +148,7 @@ fn finish(volume: &Volume, nr: InodeNr, now: Timestamp, done: &mut Orphaned) -> 
     if inode.kind == FileKind::Regular && has_map(volume, &inode) {
         let mut inode = (*inode).clone();
         let size = inode.size;
-        file::truncate(volume, &mut inode, Privilege::Reserve, size)?;
+        file::truncate(volume, &mut inode, Privilege::Root, size)?;
     }
     let mut handle = volume.begin(orphan::CREDITS)?;
     orphan::remove(&mut handle, nr)?;

@@ -16,7 +16,7 @@ use crate::disk::superblock::RawSuperblock;
 use crate::error::{Refusal, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
 use crate::journal::{Begun, Changes};
-use crate::quota;
+use crate::quota::{self, Claim};
 use crate::volume::Volume;
 
 /// How many blocks a handle may change: the sum is derived beside each verb. A freed block counts only
@@ -34,6 +34,7 @@ pub(crate) struct Handle<'v> {
     changes: Changes,
     /// Something was changed, and it is not all yet.
     is_half_done: bool,
+    claim: Option<Claim<'v>>,
     #[cfg(test)]
     begun_at: &'static Location<'static>,
 }
@@ -61,6 +62,7 @@ impl Volume {
                         used: 0,
                         changes: Changes::default(),
                         is_half_done: false,
+                        claim: None,
                         #[cfg(test)]
                         begun_at: Location::caller(),
                     };
@@ -77,6 +79,17 @@ impl<'v> Handle<'v> {
     /// The volume that is changed.
     pub(crate) fn volume(&self) -> &'v Volume {
         self.volume
+    }
+
+    /// Takes along what was claimed: what is charged in this handle is taken from it.
+    pub(crate) fn with(mut self, claim: Claim<'v>) -> Self {
+        self.claim = Some(claim);
+        self
+    }
+
+    /// The claim that came along.
+    pub(crate) fn claim(&mut self) -> Option<&mut Claim<'v>> {
+        self.claim.as_mut()
     }
 
     /// The transaction that the changes are in: durable once [`Volume::committed_tid`] reaches it.

@@ -30,8 +30,10 @@ const MOMENT: Duration = Duration::from_millis(100);
 pub(crate) enum Privilege {
     /// May not touch the reserve.
     Ordinary,
-    /// May use every block: root, and the reserve's owners.
+    /// May use every block: the reserve's owners.
     Reserve,
+    /// The same, and may pass limits of quotas (CAP_SYS_RESOURCE).
+    Root,
 }
 
 impl Privilege {
@@ -41,8 +43,16 @@ impl Privilege {
             let group = reserve.gid;
             reserve.uid == uid || group != 0 && groups.contains(&group)
         };
-        let owns = uid == 0 || volume.space.get().is_some_and(|space| owns(&space.reserve));
-        if owns { Self::Reserve } else { Self::Ordinary }
+        match volume.space.get() {
+            _ if uid == 0 => Self::Root,
+            Some(space) if owns(&space.reserve) => Self::Reserve,
+            _ => Self::Ordinary,
+        }
+    }
+
+    /// With the reserve, for what nobody may be kept from.
+    pub(crate) fn with_reserve(self) -> Self {
+        if self == Self::Ordinary { Self::Reserve } else { self }
     }
 }
 
@@ -92,7 +102,7 @@ impl Reserve {
 
     fn promise(&self, clusters: u64, who: Privilege) -> Chance {
         let mut counts = self.counts.lock();
-        let kept = if who == Privilege::Reserve { 0 } else { self.kept };
+        let kept = if who == Privilege::Ordinary { self.kept } else { 0 };
         let needed = counts.promised.saturating_add(clusters).saturating_add(kept);
         if clusters == 0 || needed <= counts.free.saturating_sub(counts.pending) {
             counts.promised = counts.promised.saturating_add(clusters);

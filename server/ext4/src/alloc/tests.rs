@@ -291,7 +291,7 @@ fn the_reserve_is_for_root_and_its_owners_only() {
     assert!(reserve(&volume, 5, Privilege::Ordinary).is_ok());
     assert!(reserve(&volume, kept + 5, Privilege::Reserve).is_ok());
     assert_eq!(refusal(reserve(&volume, kept + 6, Privilege::Reserve)), Refusal::NoSpace);
-    assert_eq!(Privilege::of(&volume, 0, &[]), Privilege::Reserve);
+    assert_eq!(Privilege::of(&volume, 0, &[]), Privilege::Root);
     assert_eq!(Privilege::of(&volume, 1000, &[1000]), Privilege::Ordinary);
 }
 

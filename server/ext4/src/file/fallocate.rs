@@ -14,6 +14,7 @@ use crate::handle::Credits;
 use crate::ids::LogicalBlock;
 use crate::inode::{self, Inode, InodeFlags};
 use crate::map::{self, Mapping, Progress, State};
+use crate::quota;
 use crate::volume::Volume;
 
 /// Whether fallocate(2) may move the file's end.
@@ -28,8 +29,8 @@ pub enum KeepSize {
 /// Backs `range` (in bytes) with blocks; new ones read as zeros. The inode is stored as it is by then.
 ///
 /// # Errors
-/// [`Refusal::NotSupported`] without extents, [`Refusal::TooBig`]; [`Refusal::NoSpace`], first of all
-/// if there is not enough for the whole range; corruption; I/O errors.
+/// [`Refusal::NotSupported`] without extents, [`Refusal::TooBig`]; [`Refusal::NoSpace`] and
+/// [`Refusal::Quota`], first of all if there is not enough for the whole range; corruption; I/O errors.
 pub(crate) fn allocate(
     volume: &Volume,
     inode: &mut Inode,
@@ -48,7 +49,7 @@ pub(crate) fn allocate(
         data::zero_behind(volume, inode, inode.size)?;
     }
     let blocks = touched(volume, &range);
-    drop(alloc::reserve(volume, holes(volume, inode, blocks.clone())?, who)?);
+    drop(quota::reserve(volume, inode, holes(volume, inode, blocks.clone())?, who)?);
     let mut at = blocks.start;
     while at < blocks.end {
         let mapping = map::lookup(volume, inode, LogicalBlock::new(at))?;
@@ -117,7 +118,7 @@ pub(crate) fn punch(
     let mut to = whole.end;
     while whole.start < to {
         let at = LogicalBlock::new(to.saturating_sub(1));
-        // A full disk must not keep anybody from freeing.
+        // Neither a full disk nor a limit must keep anybody from freeing.
         let cost = map::split_cost(volume, inode, at)?;
         let mut reservation = alloc::reserve(volume, cost, Privilege::Reserve)?;
         let mut next = inode.clone();
@@ -182,9 +183,9 @@ fn fill_hole(
     hole: (LogicalBlock, u32),
     (range, keep): (&Range<u64>, KeepSize),
 ) -> Result<u32> {
-    let (mut reservation, len) = reserve_for(volume, inode, hole, who)?;
+    let ((claim, mut reservation), len) = reserve_for(volume, inode, hole, who)?;
     let mut next = inode.clone();
-    let mut handle = volume.begin(Credits(map::CHANGE))?;
+    let mut handle = volume.begin(Credits(map::CHANGE))?.with(claim);
     let state = State::Unwritten;
     let mapping = map::allocate(&mut handle, &mut next, (hole.0, len), state, &mut reservation)?;
     if keep == KeepSize::No {

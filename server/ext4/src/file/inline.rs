@@ -3,12 +3,13 @@
 //! Kernel: fs/ext4/inline.c `ext4_try_to_write_inline_data`, `ext4_convert_inline_data`
 
 use super::data::{self, Via};
-use crate::alloc::{self, Privilege};
+use crate::alloc::Privilege;
 use crate::error::Result;
 use crate::handle::Credits;
 use crate::ids::{LogicalBlock, in_memory, on_disk};
 use crate::inode::{self, Inode, InodeFlags};
 use crate::map::{self, State, inline};
+use crate::quota;
 use crate::volume::Volume;
 
 pub(super) fn is_inline(inode: &Inode) -> bool {
@@ -82,7 +83,7 @@ fn replace(volume: &Volume, inode: &mut Inode, bytes: &[u8]) -> Result<()> {
 /// is in blocks.
 ///
 /// # Errors
-/// [`crate::Refusal::NoSpace`]; corruption; I/O errors.
+/// [`crate::Refusal::NoSpace`], `Quota`; corruption; I/O errors.
 pub(super) fn to_blocks(volume: &Volume, inode: &mut Inode, who: Privilege) -> Result<()> {
     if !is_inline(inode) {
         return Ok(());
@@ -93,8 +94,9 @@ pub(super) fn to_blocks(volume: &Volume, inode: &mut Inode, who: Privilege) -> R
     inline::clear(&volume.geometry, &mut next)?;
     map::init(&mut next, &volume.geometry);
     let first = (LogicalBlock::new(0), 1);
-    let mut reservation = alloc::reserve(volume, u64::from(!bytes.is_empty()), who)?;
-    let mut handle = volume.begin(Credits(map::CHANGE.saturating_add(1)))?;
+    let clusters = u64::from(!bytes.is_empty());
+    let (claim, mut reservation) = quota::reserve(volume, inode, clusters, who)?;
+    let mut handle = volume.begin(Credits(map::CHANGE.saturating_add(1)))?.with(claim);
     if !bytes.is_empty() {
         let claim = map::claim(&mut handle, &mut next, first, &mut reservation)?;
         let written = if volume.journals(&next) {

@@ -7,13 +7,13 @@
 
 use super::data::{self, Via};
 use super::{inline, largest};
-use crate::alloc::{self, Privilege, Reservation};
+use crate::alloc::{Privilege, Reservation};
 use crate::error::{Error, Refusal, Result};
 use crate::handle::Credits;
 use crate::ids::{BlockNr, LogicalBlock, in_memory, on_disk};
 use crate::inode::{self, Inode};
 use crate::map::{self, Mapping, State};
-use crate::quota::{self, Charge};
+use crate::quota::{self, Claim};
 use crate::volume::Volume;
 
 /// Blocks of journalled data that one handle takes.
@@ -43,7 +43,7 @@ struct Write<'v, 'i> {
 /// is stored by then; the caller holds its lock exclusively.
 ///
 /// # Errors
-/// [`Refusal::TooBig`], [`Refusal::NoSpace`] if not even one byte could be written; corruption; I/O
+/// [`Refusal::TooBig`]; [`Refusal::NoSpace`] or `Quota` if not even one byte could be written; corruption; I/O
 /// errors.
 pub(crate) fn write(
     volume: &Volume,
@@ -178,13 +178,13 @@ impl<'v> Write<'v, '_> {
     /// Writes into preallocated blocks, then says that they are written.
     fn over_unwritten(&mut self, mapping: Mapping, part: Part<'_>) -> Result<usize> {
         let Mapping::Unwritten { first, .. } = mapping else { return Ok(0) };
-        let (range, mut reservation) = self.to_convert(&part, first)?;
+        let (range, (claim, mut reservation)) = self.to_convert(&part, first)?;
         let (nr, journalled) = (self.inode.nr, self.volume.journals(self.inode));
         if !journalled {
             let via = &mut Via::Device(self.volume);
             data::put(via, nr, (first, part.skip), part.bytes, 0)?;
         }
-        let mut handle = self.volume.begin(self.credits(map::CHANGE))?;
+        let mut handle = self.volume.begin(self.credits(map::CHANGE))?.with(claim);
         if journalled {
             data::put(&mut Via::Log(&mut handle), nr, (first, part.skip), part.bytes, 0)?;
         }
@@ -204,15 +204,15 @@ impl<'v> Write<'v, '_> {
         &self,
         part: &Part<'_>,
         first: BlockNr,
-    ) -> Result<((LogicalBlock, u32), Reservation<'v>)> {
+    ) -> Result<((LogicalBlock, u32), Room<'v>)> {
         let range = (part.at, part.blocks(self.volume));
         let whole = map::run_around(self.volume, self.inode, part.at)?;
         let size = self.inode.size.max(part.end).div_ceil(self.volume.block_size().into());
         let inside = u64::from(whole.0.get()).saturating_add(whole.1.into()) <= size;
         if !inside || bytes_of(self.volume, whole.1) > ZERO_OUT {
             let cost = map::split_cost(self.volume, self.inode, part.at)?;
-            match alloc::reserve(self.volume, cost, Privilege::Reserve) {
-                Err(Error::Refused(Refusal::NoSpace)) if inside => {}
+            match quota::reserve(self.volume, self.inode, cost, self.who.with_reserve()) {
+                Err(Error::Refused(Refusal::NoSpace | Refusal::Quota)) if inside => {}
                 reserved => return Ok((range, reserved?)),
             }
         }
@@ -222,7 +222,7 @@ impl<'v> Write<'v, '_> {
         let behind = BlockNr::new(first.get().saturating_add(range.1.into()));
         self.zero_blocks(start, before)?;
         self.zero_blocks(behind, after)?;
-        Ok((whole, alloc::reserve(self.volume, 0, self.who)?))
+        Ok((whole, quota::reserve(self.volume, self.inode, 0, self.who)?))
     }
 
     /// Makes `count` blocks zeros that nobody reads yet.
@@ -250,10 +250,10 @@ impl<'v> Write<'v, '_> {
     }
 
     fn fill_hole(&mut self, blocks: u32, part: Part<'_>) -> Result<usize> {
-        let (mut reservation, blocks) =
+        let ((quota, mut reservation), blocks) =
             reserve_for(self.volume, self.inode, (part.at, blocks), self.who)?;
         let mut next = self.inode.clone();
-        let mut handle = self.volume.begin(self.credits(map::CHANGE))?;
+        let mut handle = self.volume.begin(self.credits(map::CHANGE))?.with(quota);
         let claim = map::claim(&mut handle, &mut next, (part.at, blocks), &mut reservation)?;
         let bytes = part.cut(self.volume, claim.len);
         let filled = part.bytes.get(..bytes).unwrap_or_default();
@@ -324,23 +324,23 @@ pub(super) fn bytes_of(volume: &Volume, blocks: u32) -> u64 {
     u64::from(blocks).saturating_mul(volume.block_size().into())
 }
 
-/// A reservation for filling a part of the hole at `at`, and how large that part may be: as much as
-/// there is space for, at least one block.
+/// What one step may add to its file.
+type Room<'v> = (Claim<'v>, Reservation<'v>);
+
+/// Room for filling a part of the hole at `at`, and how large that part may be: as much as quotas
+/// permit and there is space for, at least one block.
 pub(super) fn reserve_for<'v>(
     volume: &'v Volume,
     inode: &Inode,
     (at, blocks): (LogicalBlock, u32),
     who: Privilege,
-) -> Result<(Reservation<'v>, u32)> {
+) -> Result<(Room<'v>, u32)> {
     let mut blocks = blocks;
     loop {
         let cost = map::fill_cost(volume, inode, (at, blocks))?;
-        if who == Privilege::Ordinary {
-            quota::check(volume, &Charge::of(inode), bytes_of(volume, blocks), 0)?;
-        }
-        match alloc::reserve(volume, cost, who) {
-            Ok(reservation) => return Ok((reservation, blocks)),
-            Err(Error::Refused(Refusal::NoSpace)) if blocks > 1 => blocks /= 2,
+        match quota::reserve(volume, inode, cost, who) {
+            Ok(room) => return Ok((room, blocks)),
+            Err(Error::Refused(Refusal::NoSpace | Refusal::Quota)) if blocks > 1 => blocks /= 2,
             Err(error) => return Err(error),
         }
     }

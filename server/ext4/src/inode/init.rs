@@ -47,8 +47,6 @@ pub(crate) fn init(handle: &mut Handle<'_>, birth: &Birth<'_>) -> Result<Inode> 
     let now = encode::clamp(birth.caller.now, wide);
     let crtime = (usize::from(geometry.extra_isize) >= WITH_CRTIME).then_some(now);
     let (gid, permissions) = owner(birth, volume.rules.grpid == Some(true));
-    let used = FIXED.saturating_add(geometry.extra_isize.into());
-    let tail = usize::from(geometry.inode_size).saturating_sub(used);
     Ok(Inode {
         nr: birth.nr,
         generation: birth.generation,
@@ -69,9 +67,15 @@ pub(crate) fn init(handle: &mut Handle<'_>, birth: &Birth<'_>) -> Result<Inode> 
         rdev: birth.rdev,
         xattr_block: None,
         block: device_block(birth.rdev),
-        tail: vec![0; tail].into(),
+        tail: vec![0; tail_of_new(geometry)].into(),
         checksum_seed: disk::seed(geometry.checksum_seed, birth.nr, birth.generation),
     })
+}
+
+/// Bytes of a new inode's record behind its fields, for attributes.
+pub(crate) fn tail_of_new(geometry: &Geometry) -> usize {
+    let used = FIXED.saturating_add(geometry.extra_isize.into());
+    usize::from(geometry.inode_size).saturating_sub(used)
 }
 
 /// Bytes of i_extra_isize that reach past i_crtime_extra.

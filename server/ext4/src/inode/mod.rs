@@ -17,7 +17,7 @@ pub(crate) use cache::{
 };
 pub(crate) use changed::{Changed, What};
 pub(crate) use codec::decode;
-pub(crate) use init::{Birth, init, owners};
+pub(crate) use init::{Birth, init, owners, tail_of_new};
 pub(crate) use lazy::{Lazy, set_atime_lazily};
 pub(crate) use locks::{Locks, ReadGuard, WriteGuard};
 

@@ -9,13 +9,14 @@ use crate::alloc::{self, Reservation};
 use crate::caller::Caller;
 use crate::dir;
 use crate::error::{Refusal, Result};
+use crate::features::Incompat;
 use crate::filesystem::Filesystem;
 use crate::handle::{Credits, Handle};
 use crate::ids::{InodeNr, LogicalBlock, in_memory, on_disk};
 use crate::inode::{self, Birth, FileKind, Inode, InodeFlags};
 use crate::map::{self, Mapping, State};
 use crate::orphan;
-use crate::quota;
+use crate::quota::{self, Amount, Charge, Claim};
 use crate::volume::Volume;
 use crate::xattr::access::{self, Inherited};
 use crate::xattr::{self, Change, Mode, Set};
@@ -70,10 +71,11 @@ impl Filesystem {
         let names = dir::needs(volume, &dir, name)?;
         let heritage = access::inherit(volume, &dir, new.kind, new.permissions, caller.umask)?;
         let clusters = names.clusters.saturating_add(own_clusters(volume, new, &heritage));
-        self.check_quota(caller, &dir, clusters)?;
+        let mut claim = self.claim(caller, &dir, own_charge(volume, new, &heritage)?)?;
+        claim.add(&Charge::of(&dir), Amount::clusters(&volume.geometry, names.clusters))?;
         let mut space = alloc::reserve(volume, clusters, self.privilege(caller))?;
         let credits = credits(volume, new, names.credits);
-        let mut handle = volume.begin(credits)?;
+        let mut handle = volume.begin(credits)?.with(claim);
         let maker = Maker { caller, dir: &dir, name, new, heritage: &heritage };
         let mut inode = maker.make(&mut handle, &mut space)?;
         if new.kind == FileKind::Directory {
@@ -104,9 +106,9 @@ impl Filesystem {
         let dir = directory(volume, parent)?;
         let heritage = access::inherit(volume, &dir, new.kind, new.permissions, caller.umask)?;
         let clusters = own_clusters(volume, new, &heritage);
-        self.check_quota(caller, &dir, clusters)?;
+        let claim = self.claim(caller, &dir, own_charge(volume, new, &heritage)?)?;
         let mut space = alloc::reserve(volume, clusters, self.privilege(caller))?;
-        let mut handle = volume.begin(credits(volume, new, Credits(0)))?;
+        let mut handle = volume.begin(credits(volume, new, Credits(0)))?.with(claim);
         let maker = Maker { caller, dir: &dir, name: b"", new, heritage: &heritage };
         let mut inode = maker.make(&mut handle, &mut space)?;
         inode.links = 0;
@@ -118,16 +120,16 @@ impl Filesystem {
 }
 
 impl Filesystem {
-    /// Whether the caller's quotas permit one more inode with so many clusters, in `dir`.
-    fn check_quota(&self, caller: &Caller, dir: &Inode, clusters: u64) -> Result<()> {
-        let geometry = &self.volume.geometry;
+    /// Claims `new` for whom an inode belongs to that the caller makes in `dir`.
+    ///
+    /// # Errors
+    /// [`Refusal::Quota`]; `NoSpace` for a quota file that has to grow; corruption, I/O errors.
+    pub(super) fn claim(&self, caller: &Caller, dir: &Inode, new: Amount) -> Result<Claim<'_>> {
         let owners = inode::owners(&self.volume, dir, caller);
         quota::prepare(&self.volume, &owners)?;
-        if caller.is_root() {
-            return Ok(());
-        }
-        let cluster = u64::from(geometry.cluster_blocks).saturating_mul(geometry.block_size.into());
-        quota::check(&self.volume, &owners, clusters.saturating_mul(cluster), 1)
+        let mut claim = Claim::new(&self.volume, self.privilege(caller));
+        claim.add(&owners, new)?;
+        Ok(claim)
     }
 }
 
@@ -150,18 +152,41 @@ fn check_target(volume: &Volume, new: &NewInode<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Clusters of the inode's own: content and attributes.
-fn own_clusters(volume: &Volume, new: &NewInode<'_>, heritage: &Inherited) -> u64 {
-    let content = match new.kind {
+/// Clusters of its content.
+fn content_clusters(volume: &Volume, new: &NewInode<'_>) -> u64 {
+    match new.kind {
         FileKind::Directory => dir::init_needs(volume).clusters,
         FileKind::Symlink if new.target.len() > FAST_SYMLINK => 1,
         _ => 0,
+    }
+}
+
+/// What the inode's owners are charged: exactly if it holds its attributes, and at most if not.
+fn own_charge(volume: &Volume, new: &NewInode<'_>, heritage: &Inherited) -> Result<Amount> {
+    let (geometry, incompat) = (&volume.geometry, volume.geometry.features.incompat);
+    let label = new.label.map(|(name, value)| Change::new(name, Some(value), Mode::Any));
+    let label = label.transpose()?;
+    let has_none = label.is_none() && heritage.changes().next().is_none();
+    let inside = xattr::fit_in_inode(geometry, heritage.changes().chain(label));
+    let is_inline =
+        new.kind == FileKind::Directory && has_none && incompat.contains(Incompat::INLINE_DATA);
+    let clusters = match inside {
+        true if is_inline => 0,
+        true => content_clusters(volume, new),
+        false => own_clusters(volume, new, heritage),
     };
+    let values = u64::from(!inside && label.is_some() && incompat.contains(Incompat::EA_INODE));
+    let inodes = Amount { bytes: 0, inodes: values.saturating_add(1) };
+    Ok(Amount::clusters(geometry, clusters).plus(inodes))
+}
+
+/// Clusters of the inode's own: content and attributes, at most.
+fn own_clusters(volume: &Volume, new: &NewInode<'_>, heritage: &Inherited) -> u64 {
     // With an attribute block, unless the lists have one already; with ea_inode a long label has more.
     let label = new.label.map_or(0, |(_, value)| {
         on_disk(value.len()).div_ceil(volume.block_size().into()).saturating_add(3)
     });
-    heritage.blocks_needed().saturating_add(label).saturating_add(content)
+    heritage.blocks_needed().saturating_add(label).saturating_add(content_clusters(volume, new))
 }
 
 /// The names' blocks, content with its map, three attributes at most (two lists and a label), and

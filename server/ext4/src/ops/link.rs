@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::change::{changed, check_new_name, directory};
-use crate::alloc;
 use crate::caller::Caller;
 use crate::dir;
 use crate::error::{Refusal, Result};
@@ -43,10 +42,11 @@ impl Filesystem {
             return Err(Refusal::Exists.into());
         }
         let needs = dir::needs(volume, &dir, name)?;
-        let mut space = alloc::reserve(volume, needs.clusters, self.privilege(caller))?;
+        let who = self.privilege(caller);
+        let (claim, mut space) = quota::reserve(volume, &dir, needs.clusters, who)?;
         // Both inodes, and an orphan's place.
         let credits = needs.credits.0.saturating_add(2).saturating_add(orphan::CREDITS.0);
-        let mut handle = volume.begin(Credits(credits))?;
+        let mut handle = volume.begin(Credits(credits))?.with(claim);
         // One without links was made by O_TMPFILE.
         if inode.links == 0 {
             orphan::remove(&mut handle, nr)?;

@@ -17,7 +17,7 @@ use crate::filesystem::Filesystem;
 use crate::handle::{Credits, Handle};
 use crate::ids::InodeNr;
 use crate::inode::{self, Birth, FileKind, Inode, WriteGuard};
-use crate::quota::check_project;
+use crate::quota::{Amount, Charge, Claim, check_project};
 use crate::volume::Volume;
 
 /// What happens to an inode that has the new name already.
@@ -73,9 +73,16 @@ impl Filesystem {
             Some(_) => Needs { clusters: 0, credits: Credits(1) },
             None => dir::needs(&self.volume, job.to_dir(), to.name)?,
         };
-        let mut space = alloc::reserve(&self.volume, needs.clusters, self.privilege(caller))?;
+        let who = self.privilege(caller);
+        let mut claim = match how {
+            Rename::Whiteout => self.claim(caller, &job.dir, Amount { bytes: 0, inodes: 1 })?,
+            _ => Claim::new(&self.volume, who),
+        };
+        let grown = Amount::clusters(&self.volume.geometry, needs.clusters);
+        claim.add(&Charge::of(job.to_dir()), grown)?;
+        let mut space = alloc::reserve(&self.volume, needs.clusters, who)?;
         let credits = needs.credits.0.saturating_add(RENAME);
-        let mut handle = self.volume.begin(Credits(credits))?;
+        let mut handle = self.volume.begin(Credits(credits))?.with(claim);
         let lost = match how {
             Rename::Exchange => job.exchange(&mut handle, caller).map(|()| None)?,
             _ => job.replace(&mut handle, caller, how, &mut space)?,

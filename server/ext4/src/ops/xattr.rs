@@ -9,7 +9,7 @@ use crate::filesystem::Filesystem;
 use crate::handle::Credits;
 use crate::ids::InodeNr;
 use crate::inode::{self, Inode, InodeFlags, Timestamp};
-use crate::quota::{self, Charge};
+use crate::quota::{self, Charge, Claim};
 use crate::xattr::access::{self, Which};
 use crate::xattr::{self, Change, Mode, Set};
 
@@ -105,7 +105,7 @@ impl Filesystem {
     }
 
     /// Stores an inode that was changed, with `ctime` or else now in it, and with it changes of its
-    /// attributes. The caller holds its lock.
+    /// attributes. New owners must have room for all that it has. The caller holds its lock.
     pub(super) fn apply(
         &self,
         caller: &Caller,
@@ -115,15 +115,20 @@ impl Filesystem {
     ) -> Result<Arc<Inode>> {
         let (volume, nr) = (&self.volume, inode.nr);
         inode.ctime = ctime.unwrap_or(caller.now);
-        let (mut blocks, mut credits) = (0_u64, 1_u32);
+        let (owners, who) = (Charge::of(&inode), self.privilege(caller));
+        quota::prepare(volume, &owners)?;
+        let mut claim = Claim::new(volume, who);
+        claim.transfer(&*self.inode(nr)?, &inode)?;
+        let (mut clusters, mut credits) = (0_u64, 1_u32);
         for change in changes {
-            let more = xattr::blocks_needed(volume, &inode, *change);
-            blocks = blocks.saturating_add(more.map_err(|error| error.at_inode(nr))?);
+            let needs = xattr::needs(volume, &inode, *change);
+            let needs = needs.map_err(|error| error.at_inode(nr))?;
+            claim.add(&owners, needs.charged)?;
+            clusters = clusters.saturating_add(needs.clusters);
             credits = credits.saturating_add(xattr::credits(volume).0);
         }
-        quota::prepare(volume, &Charge::of(&inode))?;
-        let mut space = alloc::reserve(volume, blocks, self.privilege(caller))?;
-        let mut handle = volume.begin(Credits(credits))?;
+        let mut space = alloc::reserve(volume, clusters, who)?;
+        let mut handle = volume.begin(Credits(credits))?.with(claim);
         for change in changes {
             let mut set = Set { handle: &mut handle, inode: &mut inode, space: &mut space };
             xattr::set(&mut set, *change).map_err(|error| error.at_inode(nr))?;

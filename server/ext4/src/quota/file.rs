@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use super::{Grace, corrupt};
+use super::{Amount, Grace, corrupt};
 use crate::alloc::{self, Privilege, Reservation};
 use crate::disk::quota::{
     BLOCK, LEVELS, Leaf, MAGICS, Node, ROOT, RawEntry, RawInfo, VERSION, index,
@@ -33,6 +33,8 @@ pub(super) struct File {
     nr: InodeNr,
     grace: Grace,
     places: HashMap<u32, Spot>,
+    /// What is claimed, and not used yet.
+    promised: HashMap<u32, Amount>,
 }
 
 /// Where an entry is: which block of the quota file, and which entry of it.
@@ -45,8 +47,8 @@ pub(super) struct Spot {
 impl File {
     /// Checks the head of the quota file `nr`; `at` says of which kind it is.
     pub(super) fn open(volume: &Volume, nr: InodeNr, at: usize) -> Result<Self> {
-        let places = HashMap::new();
-        let file = Self { nr, grace: Grace { blocks: 0, inodes: 0 }, places };
+        let (places, promised) = (HashMap::new(), HashMap::new());
+        let file = Self { nr, grace: Grace { blocks: 0, inodes: 0 }, places, promised };
         let info: RawInfo = file.read(volume, 0)?;
         if MAGICS.get(at) != Some(&info.magic.get()) {
             return Err(corrupt("its magic number is another one"));
@@ -63,6 +65,35 @@ impl File {
         let Some(spot) = self.find(volume, id)? else { return Ok(None) };
         let leaf: Leaf = self.read(volume, spot.leaf)?;
         Ok(leaf.entries.get(spot.entry).copied())
+    }
+
+    /// Keeps `more` for a claim of `id`. False if there are no limits: then nothing is kept.
+    ///
+    /// # Errors
+    /// [`Refusal::Quota`]; corruption, I/O errors.
+    pub(super) fn promise(&mut self, volume: &Volume, id: u32, more: Amount) -> Result<bool> {
+        let entry = self.entry(volume, id)?.filter(RawEntry::has_limits);
+        let Some(entry) = entry else { return Ok(false) };
+        let promised = self.promised.get(&id).copied().unwrap_or_default();
+        if !entry.permits(promised, more, super::now()) {
+            return Err(Refusal::Quota.into());
+        }
+        self.promised.insert(id, promised.plus(more));
+        Ok(true)
+    }
+
+    /// A promise to `id` was used, or is not needed.
+    pub(super) fn give_back(&mut self, id: u32, amount: Amount) {
+        let Some(promised) = self.promised.get_mut(&id) else { return };
+        *promised = promised.minus(amount);
+        if *promised == Amount::default() {
+            self.promised.remove(&id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_no_promise(&self) -> bool {
+        self.promised.is_empty()
     }
 
     /// Changes the entry of `id`; makes it if it has none.

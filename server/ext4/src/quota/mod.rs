@@ -1,16 +1,23 @@
 //! Quotas: what users, groups and projects use, kept exact in the quota files, and their limits.
 //!
 //! Usage follows every inode that is stored: its owner is charged for i_blocks and for the inode
-//! itself, in the same handle. Limits are asked before a verb begins; between that and the charge
-//! others may come, so that a limit can be passed by what is under way at the same moment.
+//! itself, in the same handle. What a verb may add it has claimed before, see [`Claim`].
+//!
+//! Limits that are on the disk are enforced: the kernel wants to be asked for that by a mount option,
+//! but whoever set them meant it.
 //! # Locking
 //! One mutex per quota file, taken inside an open handle after inode locks and before groups and
 //! blocks.
 //! Kernel: fs/quota/dquot.c, quota_tree.c, fs/ext4/super.c `ext4_enable_quotas`
 
+mod claim;
 mod file;
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod tests;
+
+pub(crate) use claim::{Amount, Claim, reserve};
 
 use parking_lot::Mutex;
 
@@ -68,6 +75,10 @@ impl Charge {
         Self { uid, gid, project, blocks512: inode.blocks512, inodes: 1 }
     }
 
+    fn amount(&self) -> Amount {
+        Amount { bytes: self.blocks512.saturating_mul(512), inodes: self.inodes }
+    }
+
     const fn id(&self, kind: Kind) -> u32 {
         match kind {
             Kind::User => self.uid,
@@ -114,21 +125,14 @@ pub(crate) fn charge(handle: &mut Handle<'_>, before: &Charge, after: &Charge) -
     let Some(quotas) = handle.volume().quotas.get() else { return Ok(()) };
     for (kind, file) in &quotas.files {
         let (old, new) = (before.id(*kind), after.id(*kind));
+        let (less, more, none) = (before.amount(), after.amount(), Amount::default());
+        let changes: &[_] =
+            if old == new { &[(new, less, more)] } else { &[(old, less, none), (new, none, more)] };
         let mut file = file.lock();
-        if old == new {
-            let less = (before.blocks512, before.inodes);
-            let more = (after.blocks512, after.inodes);
-            if less != more {
-                file.change(handle, new, |entry, grace| entry.add(less, more, grace))?;
-            }
-            continue;
-        }
-        for (id, less, more) in [
-            (old, (before.blocks512, before.inodes), (0, 0)),
-            (new, (0, 0), (after.blocks512, after.inodes)),
-        ] {
-            if (less, more) != ((0, 0), (0, 0)) {
-                file.change(handle, id, |entry, grace| entry.add(less, more, grace))?;
+        for &(id, less, more) in changes.iter().filter(|(_, less, more)| less != more) {
+            file.change(handle, id, |entry, grace| entry.add(less, more, grace))?;
+            if let Some(claim) = handle.claim() {
+                claim.charged(&mut file, (*kind, id), more.minus(less));
             }
         }
     }
@@ -185,22 +189,6 @@ pub(crate) fn prepare(volume: &Volume, owners: &Charge) -> Result<()> {
     Ok(())
 }
 
-/// Whether owners may have so much more: `bytes` of space, and `inodes`. Who may use the reserve may
-/// pass all limits.
-///
-/// # Errors
-/// [`Refusal::Quota`]; corruption, I/O errors.
-pub(crate) fn check(volume: &Volume, owners: &Charge, bytes: u64, inodes: u64) -> Result<()> {
-    let Some(quotas) = volume.quotas.get() else { return Ok(()) };
-    for (kind, file) in &quotas.files {
-        let entry = file.lock().entry(volume, owners.id(*kind))?;
-        if entry.is_some_and(|entry| !entry.permits(bytes, inodes, now())) {
-            return Err(Refusal::Quota.into());
-        }
-    }
-    Ok(())
-}
-
 /// Whether an inode of `inode`'s project may get a name in `dir`: a directory that hands its project
 /// on takes no others.
 ///
@@ -221,10 +209,12 @@ struct Grace {
 }
 
 impl RawEntry {
-    fn add(&mut self, less: (u64, u64), more: (u64, u64), grace: Grace) {
-        let space = |blocks512: u64| blocks512.saturating_mul(512);
-        let used = self.space.get().saturating_add(space(more.0)).saturating_sub(space(less.0));
-        let inodes = self.inodes.get().saturating_add(more.1).saturating_sub(less.1);
+    fn used(&self) -> Amount {
+        Amount { bytes: self.space.get(), inodes: self.inodes.get() }
+    }
+
+    fn add(&mut self, less: Amount, more: Amount, grace: Grace) {
+        let Amount { bytes: used, inodes } = self.used().plus(more).minus(less);
         self.space.set(used);
         self.inodes.set(inodes);
         let timed = |over: bool, time: u64, grace: u32| match (over, time) {
@@ -239,20 +229,21 @@ impl RawEntry {
         self.mark_used();
     }
 
-    fn permits(&self, bytes: u64, inodes: u64, now: u64) -> bool {
+    fn has_limits(&self) -> bool {
+        let limits = [self.block_hard, self.block_soft, self.inode_hard, self.inode_soft];
+        limits.iter().any(|limit| limit.get() != 0)
+    }
+
+    /// Whether `more` may be used beside what is, and what is `promised` (`check_bdq`, `check_idq`).
+    fn permits(&self, promised: Amount, more: Amount, now: u64) -> bool {
         let within = |more: u64, used: u64, hard: u64, soft: u64, time: u64| {
-            more == 0 || !(is_over(used, hard) || is_over(used, soft) && time != 0 && now > time)
+            more == 0 || !(is_over(used, hard) || is_over(used, soft) && time != 0 && now >= time)
         };
-        let kib = self.space.get().saturating_add(bytes).div_ceil(1024);
-        let total = self.inodes.get().saturating_add(inodes);
-        within(bytes, kib, self.block_hard.get(), self.block_soft.get(), self.block_time.get())
-            && within(
-                inodes,
-                total,
-                self.inode_hard.get(),
-                self.inode_soft.get(),
-                self.inode_time.get(),
-            )
+        let Amount { bytes, inodes } = self.used().plus(promised).plus(more);
+        let (hard, soft) = (self.block_hard.get(), self.block_soft.get());
+        let space = within(more.bytes, bytes.div_ceil(1024), hard, soft, self.block_time.get());
+        let (hard, soft) = (self.inode_hard.get(), self.inode_soft.get());
+        space && within(more.inodes, inodes, hard, soft, self.inode_time.get())
     }
 }
 

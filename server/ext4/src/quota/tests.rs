@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::alloc::Privilege;
 use crate::caller::Caller;
 use crate::device::MemDevice;
 use crate::evict;
@@ -108,7 +109,9 @@ fn limits_hold_at_once_or_after_their_grace() {
         handle.stop().unwrap();
     };
     let refused = |bytes, inodes| {
-        matches!(check(&fs.volume, &owners, bytes, inodes), Err(Error::Refused(Refusal::Quota)))
+        let mut claim = Claim::new(&fs.volume, Privilege::Reserve);
+        let claimed = claim.add(&owners, Amount { bytes, inodes });
+        matches!(claimed, Err(Error::Refused(Refusal::Quota)))
     };
     assert!(!refused(u64::MAX, u64::MAX));
     limit(&|entry| {

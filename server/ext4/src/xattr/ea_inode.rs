@@ -303,7 +303,7 @@ pub(super) fn charge(
 }
 
 /// i_blocks of a value of `size` bytes, in whole clusters.
-fn blocks512(geometry: &Geometry, size: u64) -> u64 {
+pub(super) fn blocks512(geometry: &Geometry, size: u64) -> u64 {
     let cluster = u64::from(geometry.cluster_blocks).saturating_mul(geometry.block_size.into());
     size.div_ceil(cluster).saturating_mul(cluster / 512)
 }

@@ -30,7 +30,7 @@ use crate::inode::Inode;
 use crate::volume::Volume;
 use ea_inode::Claim;
 use set::outside;
-pub(crate) use set::{blocks_needed, set};
+pub(crate) use set::{fit_in_inode, needs, set};
 
 /// The longest name behind a prefix: e_name_len is a byte.
 const MAX_NAME: usize = 255;

@@ -11,7 +11,8 @@ use crate::error::{Place, Refusal, Result};
 use crate::features::Incompat;
 use crate::geometry::Geometry;
 use crate::ids::{InodeNr, in_memory, on_disk};
-use crate::inode::Inode;
+use crate::inode::{self, Inode};
+use crate::quota::Amount;
 use crate::volume::Volume;
 
 /// The lists as they will be; `None` for one that stays as it is.
@@ -30,7 +31,7 @@ struct Lists<'a> {
     tail: usize,
 }
 
-/// Sets or removes an attribute. `space` holds [`blocks_needed`] clusters; changes up to
+/// Sets or removes an attribute. `space` holds as many clusters as [`needs`] says; changes up to
 /// [`super::credits`] blocks. The caller stores the inode.
 ///
 /// # Errors
@@ -253,24 +254,51 @@ fn fits_in_block(geometry: &Geometry, list: &[Entry<'_>], stored: Value<'_>) -> 
         && xattr::needed_by_values(list) <= size.saturating_sub(kept)
 }
 
-/// Clusters that [`set`] will take, exactly if the value gets no inode: a full disk refuses nothing
-/// that needs none.
+/// What [`set`] takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Needs {
+    /// At most, and exactly if the value gets no inode: a full disk refuses nothing that needs none.
+    pub(crate) clusters: u64,
+    /// What owners are charged, before they are given back what goes.
+    pub(crate) charged: Amount,
+}
+
+/// What [`set`] will take.
 ///
 /// # Errors
 /// All that [`set`] refuses; corruption, I/O errors.
-pub(crate) fn blocks_needed(volume: &Volume, inode: &Inode, change: Change<'_>) -> Result<u64> {
+pub(crate) fn needs(volume: &Volume, inode: &Inode, change: Change<'_>) -> Result<Needs> {
     let loaded = block::load(volume, inode)?;
     let lists = Lists::of(volume, inode.nr, &inode.tail, loaded.as_deref())?;
-    let Some(plan) = lists.decide(&volume.geometry, change)? else { return Ok(0) };
+    let geometry = &volume.geometry;
+    let Some(plan) = lists.decide(geometry, change)? else { return Ok(Needs::default()) };
     let block = match (&plan.block, &loaded) {
         (None, _) => 0,
         (Some(list), _) if list.is_empty() => 0,
         (Some(_), Some(old)) => u64::from(!block::is_own(old)?),
         (Some(_), None) => 1,
     };
-    let len = change.value.filter(|_| plan.outside).map_or(0, <[u8]>::len);
-    let blocks = on_disk(len).div_ceil(volume.block_size().into());
+    let own = Amount::clusters(geometry, block);
+    let Some(value) = change.value.filter(|_| plan.outside) else {
+        return Ok(Needs { clusters: block, charged: own });
+    };
+    let len = on_disk(value.len());
     // A map of so few blocks has one node at most, or two of pointers.
-    let nodes = if blocks > 0 { 2 } else { 0 };
-    Ok(blocks.saturating_add(nodes).saturating_add(block))
+    let blocks = len.div_ceil(volume.block_size().into()).saturating_add(2);
+    let bytes = ea_inode::blocks512(geometry, len).saturating_mul(512);
+    let charged = own.plus(Amount { bytes, inodes: 1 });
+    Ok(Needs { clusters: blocks.saturating_add(block), charged })
+}
+
+/// Whether a new inode holds all that `changes` set.
+pub(crate) fn fit_in_inode<'a>(
+    geometry: &Geometry,
+    changes: impl Iterator<Item = Change<'a>>,
+) -> bool {
+    let entry = |change: Change<'a>| {
+        let value = Value::Here(change.value?);
+        Some(Entry { index: change.index, name: change.name, hash: 0, value })
+    };
+    let list: Vec<_> = changes.filter_map(entry).collect();
+    list.is_empty() || xattr::needed(&list) <= xattr::room_in_inode(inode::tail_of_new(geometry))
 }
