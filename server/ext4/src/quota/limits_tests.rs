@@ -1,10 +1,11 @@
 //! Each verb at a limit: what fits exactly is done, one unit less refuses it and leaves no trace.
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 
 use super::*;
+use crate::alloc::Privilege;
 use crate::caller::Caller;
 use crate::device::MemDevice;
 use crate::filesystem::Filesystem;
@@ -311,8 +312,8 @@ fn the_superuser_passes_limits_and_the_owner_of_the_reserve_does_not() {
     let file = on.file();
     on.limit(Kind::User, USER, on.used(Kind::User, USER));
     assert!(on.write(file, 0, 4096).is_err());
-    assert!(quota_of(&on, file, crate::alloc::Privilege::Reserve).is_err());
-    assert!(quota_of(&on, file, crate::alloc::Privilege::Root).is_ok());
+    assert!(quota_of(&on, file, Privilege::Reserve).is_err());
+    assert!(quota_of(&on, file, Privilege::Root).is_ok());
     let kind = WriteKind::Direct { kill_set_id: false };
     let before = on.used(Kind::User, USER).bytes;
     on.fs.write(&caller(0), file, kind, (0, &[1; 4096])).unwrap();
@@ -324,8 +325,55 @@ fn the_superuser_passes_limits_and_the_owner_of_the_reserve_does_not() {
     fsck(&on.fs.volume, &on.device);
 }
 
-fn quota_of(on: &Limited, file: InodeNr, who: crate::alloc::Privilege) -> Result<()> {
+fn quota_of(on: &Limited, file: InodeNr, who: Privilege) -> Result<()> {
     reserve(&on.fs.volume, &*on.fs.inode(file)?, 1, who).map(drop)
+}
+
+#[test]
+fn what_is_claimed_is_nobody_elses_until_it_is_given_back() {
+    let on = Limited::new(SETS[0]);
+    let (owners, volume) = (Charge { uid: USER, ..Charge::default() }, &on.fs.volume);
+    on.limit(Kind::User, USER, on.used(Kind::User, USER).plus(on.clusters(5, 2)));
+    let add = |claim: &mut Claim<'_>, more| claim.add(&owners, more).is_ok();
+    let new = || Claim::new(volume, Privilege::Ordinary);
+    let (mut one, mut other) = (new(), new());
+    assert!(add(&mut one, on.clusters(3, 1)));
+    assert!(!add(&mut other, on.clusters(3, 0)));
+    assert!(!add(&mut other, on.clusters(0, 2)));
+    assert!(add(&mut other, on.clusters(2, 1)));
+    assert!(!add(&mut one, on.clusters(0, 1)));
+    drop(one);
+    assert!(add(&mut other, on.clusters(3, 1)));
+    drop(other);
+    on.check_promises();
+}
+
+#[test]
+fn of_all_who_want_the_last_cluster_one_gets_it() {
+    const THREADS: u32 = 6;
+    let on = Limited::new(SETS[0]);
+    let files: Vec<_> = (0..THREADS).map(|_| on.file()).collect();
+    let blocks = 64_u64;
+    let len = blocks * on.cluster();
+    for _ in 0..40 {
+        let most = on.used(Kind::User, USER).plus(on.clusters(blocks, 0));
+        on.limit(Kind::User, USER, most);
+        let start = Barrier::new(files.len());
+        let try_one = |file: InodeNr| {
+            start.wait();
+            on.write(file, 0, len).map_or(0, on_disk)
+        };
+        let sum: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = files.iter().map(|file| scope.spawn(|| try_one(*file))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((sum, on.used(Kind::User, USER).bytes), (len, most.bytes));
+        for file in &files {
+            on.fs.truncate(&caller(USER), *file, 0).unwrap();
+        }
+    }
+    on.check_promises();
+    fsck(&on.fs.volume, &on.device);
 }
 
 #[test]
