@@ -13,6 +13,7 @@ mod control;
 mod io;
 mod layout;
 mod options;
+mod quota;
 mod refusals;
 mod requests;
 mod sharing;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         layout::trials(),
         control::trials(),
         options::trials(),
+        quota::trials(),
         verify::trials(),
     ];
     trial::run(Some(1), groups.into_iter().flatten().collect())

@@ -24,7 +24,7 @@ impl Filesystem {
     /// kernel has taken them from whoever may not keep them (`file_modified`).
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for no bytes; [`Refusal::TooBig`], [`Refusal::NoSpace`],
+    /// [`Refusal::Invalid`] for no bytes; [`Refusal::TooBig`], `NoSpace`, `Quota`,
     /// [`Refusal::NotSupported`] where the file has no extents; `NotPermitted`, `NoKey`,
     /// `IsDirectory`; corruption and I/O errors.
     pub fn fallocate(

@@ -32,7 +32,7 @@ impl Filesystem {
     /// excludes them.
     ///
     /// # Errors
-    /// [`Refusal::TooBig`], [`Refusal::NoSpace`], [`Refusal::NotPermitted`], `NoKey`, `IsDirectory`,
+    /// [`Refusal::TooBig`], `NoSpace`, `Quota`, [`Refusal::NotPermitted`], `NoKey`, `IsDirectory`,
     /// `Invalid`; corruption and I/O errors.
     pub fn write(
         &self,
