@@ -43,8 +43,8 @@ struct Write<'v, 'i> {
 /// is stored by then; the caller holds its lock exclusively.
 ///
 /// # Errors
-/// [`Refusal::TooBig`]; [`Refusal::NoSpace`] or `Quota` if not even one byte could be written; corruption; I/O
-/// errors.
+/// [`Refusal::TooBig`]; [`Refusal::NoSpace`] or `Quota` if not even one byte could be written;
+/// corruption; I/O errors.
 pub(crate) fn write(
     volume: &Volume,
     inode: &mut Inode,

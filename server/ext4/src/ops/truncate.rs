@@ -15,8 +15,8 @@ impl Filesystem {
     /// in any case.
     ///
     /// # Errors
-    /// [`crate::Refusal::TooBig`], `NoSpace`, `Quota`, `NotPermitted`, `NoKey`, `IsDirectory`, `Invalid`;
-    /// corruption and I/O errors.
+    /// [`crate::Refusal::TooBig`], `NoSpace`, `Quota`, `NotPermitted`, `NoKey`, `IsDirectory`,
+    /// `Invalid`; corruption and I/O errors.
     pub fn truncate(&self, caller: &Caller, nr: InodeNr, size: u64) -> Result<Arc<Inode>> {
         self.drop_capability(caller, nr)?;
         let _lock = self.lock(nr)?;
