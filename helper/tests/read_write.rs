@@ -313,14 +313,22 @@ fn each_thread_of_the_server_has_a_connection_of_its_own() {
     }
 }
 
-fn io_uring_is_offered() -> bool {
-    fs::read_to_string("/sys/module/fuse/parameters/enable_uring").is_ok_and(|on| on == "Y\n")
+/// Whether the machine has io_uring switched on, and what keeps other tests from switching it
+/// (`tests/src/uring.rs`).
+fn io_uring_is_offered() -> (bool, fs::File) {
+    let mut options = fs::File::options();
+    let path = "/run/fuse4fs-test-uring.lock";
+    let lock = options.write(true).create(true).truncate(false).open(path).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    let file = "/sys/module/fuse/parameters/enable_uring";
+    (fs::read_to_string(file).is_ok_and(|on| on == "Y\n"), lock)
 }
 
 #[test]
 fn io_uring_that_the_kernel_does_not_offer_is_told_once_or_refused() {
     let mut place = writable();
-    if io_uring_is_offered() {
+    let (offered, _lock) = io_uring_is_offered();
+    if offered {
         place.mount(&format!("{},io_uring=on", place.spawn_rw())).nothing();
     } else {
         place

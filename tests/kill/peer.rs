@@ -8,6 +8,7 @@ use fuse4fs_tests::connection::{self, Connection};
 use fuse4fs_tests::host::{self, Mounted};
 use fuse4fs_tests::product::Product;
 use fuse4fs_tests::sys;
+use fuse4fs_tests::uring::Parameter;
 use rustix::fs::StatVfsMountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -42,10 +43,12 @@ impl Peer {
             let mounted = Mounted::kernel(image, target, "rw")?;
             return Ok(Victim { mounted, connection: None, server: None });
         };
-        let ring = ring && host::need_uring().is_ok();
-        let options = if ring { "rw,io_uring=on" } else { "rw,io_uring=off" };
+        let rings = if ring { Parameter::set("Y").ok() } else { None };
+        let options = if rings.is_some() { "rw,io_uring=on" } else { "rw,io_uring=off" };
         let mounted = product.mount(image, target, options)?;
         let flags = rustix::fs::statvfs(target)?.f_flag;
+        // It has answered, so it has the rings.
+        drop(rings);
         ensure!(!flags.contains(StatVfsMountFlags::RDONLY), "it is mounted read-only");
         let servers = product.servers()?;
         let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };

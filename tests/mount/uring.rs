@@ -1,7 +1,4 @@
 //! FUSE over io_uring: the same answers, on the CPU that asks, and the same clean end.
-//!
-//! The kernel's parameter is one for the whole machine: whoever changes it holds a lock and puts it
-//! back.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,17 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use fuse4fs_tests::host::{self, Mounted};
+use fuse4fs_tests::host::Mounted;
 use fuse4fs_tests::image::{self, Recipe};
 use fuse4fs_tests::product::{Product, Traces};
 use fuse4fs_tests::shared::Golden;
+use fuse4fs_tests::uring::Parameter;
 use fuse4fs_tests::{command, content, mount_walk, trial};
 use libtest_mimic::Trial;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags};
 use rustix::thread::CpuSet;
 
-const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
-const LOCK: &str = "/run/fuse4fs-test-uring.lock";
 /// Block maps of all kinds, directories of all kinds, attributes, a log.
 const IMAGES: [&str; 5] =
     ["ext4-4k-i512", "ext2-1k", "ext4-inline", "ext4-casefold", "dj-ext4-4k-v3"];
@@ -48,32 +44,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             written,
         ),
     ]
-}
-
-/// The parameter's value, until this is dropped.
-struct Parameter {
-    before: String,
-    _lock: File,
-}
-
-impl Parameter {
-    fn set(value: &str) -> Result<Self> {
-        host::need_root()?;
-        host::need_file(PARAMETER)?;
-        let lock = File::create(LOCK)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-        let before = std::fs::read_to_string(PARAMETER)?;
-        std::fs::write(PARAMETER, value)?;
-        Ok(Self { before, _lock: lock })
-    }
-}
-
-impl Drop for Parameter {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::write(PARAMETER, &self.before) {
-            eprintln!("{PARAMETER}: {error}");
-        }
-    }
 }
 
 /// A mount, its server, and the image's directory.

@@ -11,6 +11,7 @@ use fuse4fs_tests::image::{self, Recipe};
 use fuse4fs_tests::operation::Random;
 use fuse4fs_tests::product::{Product, Traces};
 use fuse4fs_tests::tree::Tree;
+use fuse4fs_tests::uring::{self, Parameter};
 use fuse4fs_tests::watchdog::{self, step};
 use fuse4fs_tests::{content, load, mount_walk};
 use rustix::fs::StatVfsMountFlags;
@@ -76,7 +77,7 @@ impl Stage {
     pub(crate) fn prepare(access: Access, transport: Transport) -> Result<Self> {
         let product = Product::get()?;
         if transport == Transport::Ring {
-            host::need_uring()?;
+            host::need_file(uring::PARAMETER)?;
         }
         connection::show()?;
         let directory = tempfile::tempdir()?;
@@ -119,6 +120,8 @@ impl Stage {
         // Without noatime the load's reading would show in the tree.
         let options = format!("{access},noatime,io_uring={ring}");
         let product = self.product;
+        let rings = self.transport == Transport::Ring;
+        let rings = if rings { Some(Parameter::set("Y")?) } else { None };
         let mounted =
             step("mounting", None, || product.mount(&self.image, &self.mountpoint, &options))?;
         let connection = Connection::of(&self.mountpoint)?;
@@ -127,6 +130,8 @@ impl Stage {
             self.shows_writable()? == self.is_writable(),
             "it was mounted otherwise than {access}"
         );
+        // It has answered, so it has the rings.
+        drop(rings);
         let servers = product.servers()?;
         let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
         Ok(Served { mounted, connection, server: *server })

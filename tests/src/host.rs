@@ -52,18 +52,6 @@ pub fn need_root() -> Result<()> {
     Ok(())
 }
 
-/// Goes on only if the kernel offers FUSE over io_uring.
-///
-/// # Errors
-/// [`crate::trial::Skip`] otherwise.
-pub fn need_uring() -> Result<()> {
-    let file = "/sys/module/fuse/parameters/enable_uring";
-    if std::fs::read_to_string(file).is_ok_and(|value| value.trim() == "Y") {
-        return Ok(());
-    }
-    skip(format!("needs Y in {file}"))
-}
-
 /// A number from the environment.
 ///
 /// # Errors

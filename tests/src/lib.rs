@@ -29,4 +29,5 @@ pub mod sys;
 pub mod tree;
 pub mod trial;
 pub mod truth;
+pub mod uring;
 pub mod watchdog;
