@@ -16,6 +16,10 @@ mod sandbox;
 mod session;
 mod sys;
 
+#[cfg(feature = "null")]
+#[doc(hidden)]
+pub use fuse::serve_null;
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuse::decode_request;

@@ -19,6 +19,8 @@ mod handles;
 mod init;
 mod ioctl;
 mod nodes;
+#[cfg(feature = "null")]
+mod null;
 mod readdir;
 mod reply;
 mod request;
@@ -32,6 +34,8 @@ mod tests;
 
 pub(crate) use classic::{Classic, Effort, OnInit, OnStop};
 pub(crate) use crew::CrewSize;
+#[cfg(feature = "null")]
+pub use null::serve_null;
 pub(crate) use serve::{Frontend, Settings};
 pub(crate) use uring::{Doors, Rings};
 
