@@ -1,8 +1,11 @@
 //! fuse4fs beside the kernel's ext4 and fuse2fs: the same loop device, the same loops, one run.
 //!
 //! `cargo bench -p fuse4fs-tests --bench compare -- [--rounds N] [--rows A,B] [--systems A,B]
-//! [--directory D] [--quick]`, as root. Prints tables of medians and of ratios to the kernel; asserts
-//! nothing. Systems take turns within a round, so that a machine that gets slower slows all of them.
+//! [--limit SECONDS] [--directory D] [--quick]`, as root; `scripts/install-tools bench` installs
+//! fuse2fs. Prints tables of medians, of ratios to the kernel, and of what round trips take beyond
+//! those to a server that does nothing; asserts nothing. Systems take turns within a round, so that a
+//! machine that gets slower slows all of them. A system that a row takes longer than the limit is
+//! stopped there and not measured again; `<` and `>` say so. Needs 5 GiB.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -10,19 +13,24 @@
     reason = "nothing here is shipped"
 )]
 
+mod limit;
+mod null;
 mod read;
 mod system;
 mod table;
+mod trip;
 mod write;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fuse4fs_tests::host;
+use fuse4fs_tests::uring::{PARAMETER, Parameter};
 
 use system::{Bench, System};
-use table::Table;
+use table::{Figure, Table};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -31,6 +39,7 @@ struct Options {
     rows: Vec<String>,
     systems: Vec<System>,
     directory: PathBuf,
+    limit: Duration,
     quick: bool,
 }
 
@@ -38,7 +47,29 @@ struct Options {
 struct Row {
     name: &'static str,
     unit: Unit,
+    who: Who,
     measure: fn(&Bench, &Scale) -> Result<f64>,
+}
+
+/// Which systems a row is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Who {
+    /// All, those without files too.
+    Null,
+    /// All that have files.
+    FileSystems,
+    /// Ours, which can tell what is asked.
+    Ours,
+}
+
+impl Who {
+    fn includes(self, system: System) -> bool {
+        match self {
+            Self::Null => true,
+            Self::FileSystems => !matches!(system, System::Null | System::NullRing),
+            Self::Ours => matches!(system, System::Classic | System::Ring),
+        }
+    }
 }
 
 /// What a measured figure means.
@@ -52,6 +83,8 @@ enum Unit {
     PerSecond,
     /// MiB in a second: more is better.
     MibPerSecond,
+    /// Requests for each file: less is better.
+    PerFile,
 }
 
 /// How large the workloads are.
@@ -73,36 +106,76 @@ const FULL: Scale =
     Scale { files: 12_000, large: 512, names: 40_000, repeats: 20_000, seconds: 2.0 };
 const QUICK: Scale = Scale { files: 1_000, large: 32, names: 2_000, repeats: 1_000, seconds: 0.2 };
 
-fn main() -> Result<()> {
+const TABLES: [(&str, &[Row]); 4] = [
+    ("Round trips", trip::ROWS),
+    ("Reading", read::ROWS),
+    ("Reading, mounted to be written", read::WRITABLE),
+    ("Writing", write::ROWS),
+];
+
+fn main() -> ExitCode {
+    if let Some(target) = null::role() {
+        return null::serve(&target);
+    }
     // `cargo test --benches` runs this as well, with nothing to measure for.
     if !std::env::args().any(|argument| argument == "--bench") {
-        return Ok(());
+        return ExitCode::SUCCESS;
     }
     host::enter_private_mounts();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     host::need_root()?;
     let options = options()?;
+    if let Ok(parameter) = Parameter::set("Y") {
+        println!("{PARAMETER} is {}; Y while a mount with rings is made", parameter.before());
+    }
     let scale = if options.quick { QUICK } else { FULL };
-    let bench = Bench::prepare(&options.directory, &scale)?;
-    for (title, rows) in [("Reading", read::ROWS), ("Writing", write::ROWS)] {
-        let mut table = Table::new(title, &options.systems);
+    let bench = Bench::prepare(&options.directory, &scale, options.limit)?;
+    for (title, rows) in TABLES {
+        let has = |system: &System| rows.iter().any(|row| row.who.includes(*system));
+        let systems = options.systems.iter().copied().filter(has).collect();
+        let mut table = Table::new(title, systems);
         for row in rows.iter().filter(|row| wanted(&options.rows, row.name)) {
-            let mut figures = vec![Vec::new(); options.systems.len()];
-            for _ in 0..options.rounds {
-                for (system, figures) in options.systems.iter().zip(&mut figures) {
-                    bench.choose(*system);
-                    let start = Instant::now();
-                    match (row.measure)(&bench, &scale) {
-                        Ok(figure) => figures.push(figure),
-                        Err(error) => eprintln!("{}: {system:?}: {error:#}", row.name),
-                    }
-                    eprintln!("{}: {system:?}: {:.1} s", row.name, start.elapsed().as_secs_f64());
-                }
-            }
+            let figures = measure(&bench, (&options, &scale), row, table.systems());
             table.add(row.name, row.unit, figures);
         }
         table.print();
     }
     Ok(())
+}
+
+/// The figures of a row for each of `systems`.
+fn measure(
+    bench: &Bench,
+    (options, scale): (&Options, &Scale),
+    row: &Row,
+    systems: &[System],
+) -> Vec<Vec<Figure>> {
+    let mut figures = vec![Vec::<Figure>::new(); systems.len()];
+    for _ in 0..options.rounds {
+        for (system, figures) in systems.iter().zip(&mut figures) {
+            if !row.who.includes(*system) || figures.iter().any(|figure| figure.cut) {
+                continue;
+            }
+            bench.choose(*system);
+            let start = Instant::now();
+            match (row.measure)(bench, scale) {
+                Ok(value) => figures.push(Figure { value, cut: bench.limit().was_reached() }),
+                Err(error) => eprintln!("{}: {}: {error:#}", row.name, system.title()),
+            }
+            let took = start.elapsed().as_secs_f64();
+            eprintln!("{}: {}: {took:.1} s", row.name, system.title());
+        }
+    }
+    figures
 }
 
 fn wanted(rows: &[String], name: &str) -> bool {
@@ -115,6 +188,7 @@ fn options() -> Result<Options> {
         rows: Vec::new(),
         systems: System::ALL.to_vec(),
         directory: std::env::temp_dir(),
+        limit: Duration::from_secs(20),
         quick: false,
     };
     let mut arguments = std::env::args().skip(1);
@@ -125,6 +199,7 @@ fn options() -> Result<Options> {
             "--quick" => options.quick = true,
             "--rounds" => options.rounds = value()?.parse()?,
             "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
+            "--limit" => options.limit = Duration::from_secs(value()?.parse()?),
             "--directory" => options.directory = value()?.into(),
             "--systems" => {
                 options.systems = value()?.split(',').map(System::named).collect::<Result<_>>()?;

@@ -1,5 +1,6 @@
-//! Reading: one image with a tree of small files and one large file, mounted read-only.
+//! Reading: one image with a tree of small files, one large file and a directory of many names.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use crate::system::{Bench, Mount, System, drop_caches, time};
-use crate::{Row, Scale, Unit};
+use crate::system::{Bench, Mount, System};
+use crate::{Row, Scale, Unit, Who, trip};
 
 const IMAGE: &str = "read.img";
 /// Files of one directory of the tree.
@@ -18,48 +18,41 @@ const PER_DIRECTORY: usize = 20;
 const BLOCK: usize = 4096;
 
 pub(crate) const ROWS: &[Row] = &[
-    Row {
-        name: "random 4 KiB O_DIRECT, 1 job",
-        unit: Unit::PerSecond,
-        measure: |b, s| random(b, s, 1),
-    },
-    Row {
-        name: "random 4 KiB O_DIRECT, 4 jobs",
-        unit: Unit::PerSecond,
-        measure: |b, s| random(b, s, 4),
-    },
-    Row {
-        name: "sequential read, cold",
-        unit: Unit::MibPerSecond,
-        measure: |b, s| sequential(b, s, Cache::Cold),
-    },
-    Row {
-        name: "sequential read, warm",
-        unit: Unit::MibPerSecond,
-        measure: |b, s| sequential(b, s, Cache::Warm),
-    },
-    Row { name: "find with stat, cold", unit: Unit::Seconds, measure: |b, _| find(b, Cache::Cold) },
-    Row { name: "find with stat, warm", unit: Unit::Seconds, measure: |b, _| find(b, Cache::Warm) },
-    Row { name: "grep -r, cold", unit: Unit::Seconds, measure: |b, _| grep(b, Cache::Cold) },
-    Row { name: "grep -r, warm", unit: Unit::Seconds, measure: |b, _| grep(b, Cache::Warm) },
-    Row {
-        name: "stat, warm",
-        unit: Unit::Microseconds,
-        measure: |b, s| stat(b, s, 1, AtFlags::empty()),
-    },
-    Row { name: "open+read+close, warm", unit: Unit::Microseconds, measure: open_read_close },
-    Row {
-        name: "getattr round trip, 1 client",
-        unit: Unit::Microseconds,
-        measure: |b, s| stat(b, s, 1, AtFlags::STATX_FORCE_SYNC),
-    },
-    Row {
-        name: "getattr round trip, 4 clients",
-        unit: Unit::Microseconds,
-        measure: |b, s| stat(b, s, 4, AtFlags::STATX_FORCE_SYNC),
-    },
-    Row { name: "lookup, cold names", unit: Unit::Microseconds, measure: lookup },
+    row("random 4 KiB O_DIRECT, 1 job", Unit::PerSecond, |b, s| random(b, s, RO, 1)),
+    row("random 4 KiB O_DIRECT, 4 jobs", Unit::PerSecond, |b, s| random(b, s, RO, 4)),
+    row("sequential read, cold", Unit::MibPerSecond, |b, s| sequential(b, s, RO, Cache::Cold)),
+    row("sequential read, warm", Unit::MibPerSecond, |b, s| sequential(b, s, RO, Cache::Warm)),
+    row("find with stat, cold", Unit::Seconds, |b, _| find(b, RO, Cache::Cold)),
+    row("find with stat, warm", Unit::Seconds, |b, _| find(b, RO, Cache::Warm)),
+    row("grep -r, cold", Unit::Seconds, |b, _| grep(b, RO, Cache::Cold)),
+    row("grep -r, warm", Unit::Seconds, |b, _| grep(b, RO, Cache::Warm)),
+    requests("grep -r, warm, requests", |b, s| asked(b, s, RO)),
+    row("stat, warm", Unit::Microseconds, |b, s| stat(b, s, RO)),
+    row("open+read+close, warm", Unit::Microseconds, |b, s| open_read_close(b, s, RO)),
 ];
+
+/// What the same costs where it could be written.
+pub(crate) const WRITABLE: &[Row] = &[
+    row("random 4 KiB O_DIRECT, 1 job, rw", Unit::PerSecond, |b, s| random(b, s, RW, 1)),
+    row("random 4 KiB O_DIRECT, 4 jobs, rw", Unit::PerSecond, |b, s| random(b, s, RW, 4)),
+    row("sequential read, warm, rw", Unit::MibPerSecond, |b, s| sequential(b, s, RW, Cache::Warm)),
+    row("find with stat, warm, rw", Unit::Seconds, |b, _| find(b, RW, Cache::Warm)),
+    row("grep -r, warm, rw", Unit::Seconds, |b, _| grep(b, RW, Cache::Warm)),
+    requests("grep -r, warm, requests, rw", |b, s| asked(b, s, RW)),
+    row("stat, warm, rw", Unit::Microseconds, |b, s| stat(b, s, RW)),
+    row("open+read+close, warm, rw", Unit::Microseconds, |b, s| open_read_close(b, s, RW)),
+];
+
+const RO: &str = "ro";
+const RW: &str = "rw";
+
+const fn row(name: &'static str, unit: Unit, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
+    Row { name, unit, who: Who::FileSystems, measure }
+}
+
+const fn requests(name: &'static str, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
+    Row { name, unit: Unit::PerFile, who: Who::Ours, measure }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cache {
@@ -69,7 +62,7 @@ enum Cache {
 
 /// Fills the image by the kernel's ext4.
 pub(crate) fn populate(bench: &Bench, scale: &Scale) -> Result<()> {
-    let image = bench.make(IMAGE, scale.large * 2 + scale.files / 50 + 64)?;
+    let image = bench.make(IMAGE, scale.large * 2 + (scale.files + scale.names) / 50 + 64)?;
     bench.choose(System::Kernel);
     let mount = bench.mount(&image, "rw")?;
     let root = mount.root()?;
@@ -89,6 +82,7 @@ pub(crate) fn populate(bench: &Bench, scale: &Scale) -> Result<()> {
         let line = format!("file {file}: the quick brown fox jumps over the lazy dog\n");
         fs::write(path, line.repeat(1024 * (1 + file % 8) / line.len()))?;
     }
+    trip::populate(root, scale)?;
     mount.end()
 }
 
@@ -97,8 +91,8 @@ fn small(root: &Path, file: usize) -> PathBuf {
     root.join(format!("tree/{}/{directory}/file-{file}.txt", directory % 50))
 }
 
-fn mount(bench: &Bench) -> Result<Mount> {
-    bench.mount(&bench.file(IMAGE), "ro")
+pub(crate) fn mount(bench: &Bench, options: &str) -> Result<Mount> {
+    bench.mount(&bench.file(IMAGE), options)
 }
 
 /// Runs `read` once with cold caches, or once more and takes the second time.
@@ -107,8 +101,8 @@ fn cached(cache: Cache, mut read: impl FnMut() -> Result<f64>) -> Result<f64> {
     if cache == Cache::Cold { Ok(cold) } else { read() }
 }
 
-fn sequential(bench: &Bench, scale: &Scale, cache: Cache) -> Result<f64> {
-    let mount = mount(bench)?;
+fn sequential(bench: &Bench, scale: &Scale, access: &str, cache: Cache) -> Result<f64> {
+    let mount = mount(bench, access)?;
     let path = mount.root()?.join("large");
     let mut buffer = vec![0; 1 << 20];
     let seconds = cached(cache, || {
@@ -123,9 +117,9 @@ fn sequential(bench: &Bench, scale: &Scale, cache: Cache) -> Result<f64> {
     Ok(scale.large as f64 / seconds)
 }
 
-fn random(bench: &Bench, scale: &Scale, jobs: usize) -> Result<f64> {
+fn random(bench: &Bench, scale: &Scale, access: &str, jobs: usize) -> Result<f64> {
     const O_DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits() as i32;
-    let mount = mount(bench)?;
+    let mount = mount(bench, access)?;
     let path = mount.root()?.join("large");
     let blocks = (scale.large << 20) / BLOCK;
     let end = Instant::now() + Duration::from_secs_f64(scale.seconds);
@@ -153,42 +147,60 @@ fn random(bench: &Bench, scale: &Scale, jobs: usize) -> Result<f64> {
     Ok(counts.into_iter().sum::<usize>() as f64 / start.elapsed().as_secs_f64())
 }
 
-fn find(bench: &Bench, cache: Cache) -> Result<f64> {
-    let mount = mount(bench)?;
-    let root = mount.root()?.join("tree");
-    cached(cache, || time(Command::new("find").arg(&root).args(["-printf", "%s %T@ %p\n"])))
+fn find(bench: &Bench, access: &str, cache: Cache) -> Result<f64> {
+    let mount = mount(bench, access)?;
+    let mut find = Command::new("find");
+    find.arg(mount.root()?.join("tree")).args(["-printf", "%s %T@ %p\n"]);
+    cached(cache, || bench.limit().time(&mut find))
 }
 
-fn grep(bench: &Bench, cache: Cache) -> Result<f64> {
-    let mount = mount(bench)?;
-    let root = mount.root()?.join("tree");
-    cached(cache, || time(Command::new("grep").args(["-rc", "lazy dog"]).arg(&root)))
+fn grep(bench: &Bench, access: &str, cache: Cache) -> Result<f64> {
+    let mount = mount(bench, access)?;
+    let mut grep = grep_of(mount.root()?);
+    cached(cache, || bench.limit().time(&mut grep))
 }
 
-/// Microseconds of a stat(2), by clients that run at the same time.
-fn stat(bench: &Bench, scale: &Scale, clients: usize, flags: AtFlags) -> Result<f64> {
-    let mount = mount(bench)?;
-    let root = mount.root()?;
-    let client = |client: usize| -> Result<()> {
-        let path = small(root, client);
-        for _ in 0..scale.repeats {
-            rustix::fs::statx(CWD, &path, flags, StatxFlags::BASIC_STATS)?;
-        }
-        Ok(())
-    };
-    for id in 0..clients {
-        fs::metadata(small(root, id))?;
-    }
+fn grep_of(root: &Path) -> Command {
+    let mut grep = Command::new("grep");
+    grep.args(["-rc", "lazy dog"]).arg(root.join("tree"));
+    grep
+}
+
+/// Requests for each file of a grep that finds everything in the kernel's caches.
+fn asked(bench: &Bench, scale: &Scale, access: &str) -> Result<f64> {
+    let log = bench.file("log");
+    let _ = fs::remove_file(&log);
+    let mount = mount(bench, &format!("{access},log_level=trace,log={}", log.display()))?;
+    let mut grep = grep_of(mount.root()?);
+    bench.limit().time(&mut grep)?;
+    let before = requests_in(&log)?;
+    bench.limit().time(&mut grep)?;
+    let requests = requests_in(&log)?.difference(&before).count();
+    mount.end()?;
+    Ok(requests as f64 / scale.files as f64)
+}
+
+/// The numbers of all requests; some have more than one line.
+fn requests_in(log: &Path) -> Result<HashSet<String>> {
+    let text = fs::read_to_string(log)?;
+    let number = |line: &str| Some(line.split_once("request ")?.1.split_once(':')?.0.to_owned());
+    Ok(text.lines().filter_map(number).collect())
+}
+
+/// Microseconds of a stat(2) of what the kernel knows.
+fn stat(bench: &Bench, scale: &Scale, access: &str) -> Result<f64> {
+    let mount = mount(bench, access)?;
+    let path = small(mount.root()?, 0);
+    fs::metadata(&path)?;
     let start = Instant::now();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients).map(|id| scope.spawn(move || client(id))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
-    })?;
-    Ok(start.elapsed().as_secs_f64() * 1e6 / (scale.repeats * clients) as f64)
+    for _ in 0..scale.repeats {
+        fs::metadata(&path)?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / scale.repeats as f64)
 }
 
-fn open_read_close(bench: &Bench, scale: &Scale) -> Result<f64> {
-    let mount = mount(bench)?;
+fn open_read_close(bench: &Bench, scale: &Scale, access: &str) -> Result<f64> {
+    let mount = mount(bench, access)?;
     let path = small(mount.root()?, 0);
     let mut buffer = vec![0; 8192];
     File::open(&path)?.read_at(&mut buffer, 0)?;
@@ -197,23 +209,4 @@ fn open_read_close(bench: &Bench, scale: &Scale) -> Result<f64> {
         File::open(&path)?.read_at(&mut buffer, 0)?;
     }
     Ok(start.elapsed().as_secs_f64() * 1e6 / scale.repeats as f64)
-}
-
-/// Microseconds of a stat(2) of a name the kernel does not know, of metadata the server does.
-fn lookup(bench: &Bench, scale: &Scale) -> Result<f64> {
-    let mount = mount(bench)?;
-    let root = mount.root()?;
-    let walk = || -> Result<f64> {
-        let start = Instant::now();
-        for file in 0..scale.files {
-            fs::metadata(small(root, file))?;
-        }
-        Ok(start.elapsed().as_secs_f64() * 1e6 / scale.files as f64)
-    };
-    walk()?;
-    // Names and inodes go, pages stay: the second walk finds all blocks in memory.
-    fs::write("/proc/sys/vm/drop_caches", "2")?;
-    let figure = walk()?;
-    drop_caches()?;
-    Ok(figure)
 }

@@ -1,17 +1,19 @@
 //! The file systems that are compared, and the loop device that all of them get.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fuse4fs_tests::command;
 use fuse4fs_tests::host::Mounted;
 use fuse4fs_tests::product::Product;
+use fuse4fs_tests::uring::Parameter;
 
-use crate::Scale;
-use crate::read;
+use crate::limit::Limit;
+use crate::{Scale, null, read};
 
 /// What serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,11 +26,16 @@ pub(crate) enum System {
     Ring,
     /// fuse2fs of e2fsprogs.
     Fuse2fs,
+    /// No file system, over /dev/fuse.
+    Null,
+    /// No file system, over io_uring.
+    NullRing,
 }
 
 impl System {
     /// All of them, the kernel first.
-    pub(crate) const ALL: [Self; 4] = [Self::Kernel, Self::Classic, Self::Ring, Self::Fuse2fs];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Kernel, Self::Classic, Self::Ring, Self::Fuse2fs, Self::Null, Self::NullRing];
 
     /// The system that the command line calls `name`.
     pub(crate) fn named(name: &str) -> Result<Self> {
@@ -42,7 +49,23 @@ impl System {
             Self::Classic => "fuse4fs",
             Self::Ring => "fuse4fs-ring",
             Self::Fuse2fs => "fuse2fs",
+            Self::Null => "null",
+            Self::NullRing => "null-ring",
         }
+    }
+
+    /// The transport of ours by itself.
+    pub(crate) const fn bare(self) -> Option<Self> {
+        match self {
+            Self::Classic => Some(Self::Null),
+            Self::Ring => Some(Self::NullRing),
+            Self::Kernel | Self::Fuse2fs | Self::Null | Self::NullRing => None,
+        }
+    }
+
+    /// Whether requests come through io_uring.
+    const fn has_rings(self) -> bool {
+        matches!(self, Self::Ring | Self::NullRing)
     }
 }
 
@@ -53,6 +76,8 @@ pub(crate) struct Bench {
     /// Holds everything; removed at the end.
     directory: tempfile::TempDir,
     system: Cell<System>,
+    limit: RefCell<Arc<Limit>>,
+    patience: Duration,
 }
 
 /// A mounted system.
@@ -60,22 +85,31 @@ pub(crate) struct Bench {
 pub(crate) struct Mount {
     mounted: Option<Mounted>,
     device: PathBuf,
+    null: Option<Child>,
 }
 
 impl Bench {
     /// Makes the images.
-    pub(crate) fn prepare(directory: &Path, scale: &Scale) -> Result<Self> {
+    pub(crate) fn prepare(directory: &Path, scale: &Scale, patience: Duration) -> Result<Self> {
         let product = Product::release()?;
         let directory = tempfile::tempdir_in(directory)?;
         std::fs::create_dir(directory.path().join("mnt"))?;
-        let bench = Self { product, directory, system: Cell::new(System::Kernel) };
+        let limit = RefCell::new(Arc::new(Limit::of(patience)));
+        let system = Cell::new(System::Kernel);
+        let bench = Self { product, directory, system, limit, patience };
         read::populate(&bench, scale)?;
         Ok(bench)
     }
 
-    /// From now on `system` is measured.
+    /// From now on `system` is measured, for no longer than one may take.
     pub(crate) fn choose(&self, system: System) {
         self.system.set(system);
+        self.limit.replace(Arc::new(Limit::of(self.patience)));
+    }
+
+    /// How long the measurement under way may take.
+    pub(crate) fn limit(&self) -> Arc<Limit> {
+        Arc::clone(&self.limit.borrow())
     }
 
     /// A file beside the images.
@@ -98,23 +132,39 @@ impl Bench {
         let mut losetup = Command::new("losetup");
         losetup.args(["--find", "--show", "--direct-io=on"]).arg(image);
         let device = PathBuf::from(command::succeed(&mut losetup)?.trim());
-        let mut mount = Mount { mounted: None, device };
+        let mut mount = Mount { mounted: None, device, null: None };
         drop_caches()?;
-        let target = self.file("mnt");
-        self.start(&mount.device, &target, options)?;
+        let (system, target) = (self.system.get(), self.file("mnt"));
+        // It keeps the rings that it has once it answers.
+        let rings = if system.has_rings() { Some(Parameter::set("Y")?) } else { None };
+        match self.program(options) {
+            Some(mut program) => {
+                program.arg(&mount.device).arg(&target).stdout(Stdio::null());
+                ensure!(program.status()?.success(), "{program:?}");
+            }
+            None => mount.null = Some(null::start(&target, system.has_rings())?),
+        }
+        // fuse2fs goes into the background before it is mounted, and the null server takes its time.
+        let patience = Instant::now() + Duration::from_secs(10);
+        while !command::run(Command::new("mountpoint").arg("-q").arg(&target))?.status.success() {
+            ensure!(Instant::now() < patience, "never mounted");
+        }
+        drop(rings);
         mount.mounted = Some(Mounted::adopt(&target));
         Ok(mount)
     }
 
-    fn start(&self, device: &Path, target: &Path, options: &str) -> Result<()> {
-        let mut program = match self.system.get() {
+    /// What mounts a file system of the present system.
+    fn program(&self, options: &str) -> Option<Command> {
+        Some(match self.system.get() {
+            System::Null | System::NullRing => return None,
             System::Kernel => {
                 let mut mount = Command::new("mount");
                 mount.args(["-i", "-t", "ext4", "-o", options]);
                 mount
             }
             System::Classic | System::Ring => {
-                let ring = self.system.get() == System::Ring;
+                let ring = self.system.get().has_rings();
                 let ring = if ring { "io_uring=on" } else { "io_uring=off" };
                 let mut helper = Command::new(self.product.helper());
                 helper.arg("-o").arg(format!("{options},server=spawn,{ring}"));
@@ -125,15 +175,7 @@ impl Bench {
                 fuse2fs.arg("-o").arg(format!("{options},allow_other"));
                 fuse2fs
             }
-        };
-        program.arg(device).arg(target).stdout(Stdio::null());
-        ensure!(program.status()?.success(), "{program:?}");
-        // fuse2fs goes into the background before it is mounted.
-        let patience = Instant::now() + Duration::from_secs(10);
-        while !command::run(Command::new("mountpoint").arg("-q").arg(target))?.status.success() {
-            ensure!(Instant::now() < patience, "never mounted");
-        }
-        Ok(())
+        })
     }
 }
 
@@ -153,6 +195,10 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         drop(self.mounted.take());
+        if let Some(mut null) = self.null.take() {
+            let _ = null.kill();
+            let _ = null.wait();
+        }
         // fuse2fs lets go of the device a little after the mount is gone.
         for _ in 0..500 {
             let mut detach = Command::new("losetup");
@@ -168,13 +214,4 @@ impl Drop for Mount {
 pub(crate) fn drop_caches() -> Result<()> {
     rustix::fs::sync();
     Ok(std::fs::write("/proc/sys/vm/drop_caches", "3")?)
-}
-
-/// Runs a program to its end and tells how long that took, in seconds.
-pub(crate) fn time(program: &mut Command) -> Result<f64> {
-    let start = Instant::now();
-    let status = program.stdout(Stdio::null()).status()?;
-    let seconds = start.elapsed().as_secs_f64();
-    ensure!(status.success(), "{program:?}: {status}");
-    Ok(seconds)
 }

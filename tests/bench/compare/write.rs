@@ -6,21 +6,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use fuse4fs_tests::command;
 
-use crate::system::{Bench, Mount, time};
-use crate::{Row, Scale, Unit};
+use crate::system::{Bench, Mount};
+use crate::{Row, Scale, Unit, Who};
 
 const IMAGE: &str = "write.img";
 
 pub(crate) const ROWS: &[Row] = &[
-    Row { name: "untar + sync", unit: Unit::Seconds, measure: untar },
-    Row { name: "rm -rf + sync", unit: Unit::Seconds, measure: remove },
-    Row { name: "sequential write + fsync", unit: Unit::MibPerSecond, measure: sequential },
-    Row { name: "append 4 KiB + fsync", unit: Unit::PerSecond, measure: append },
-    Row { name: "create, rename, unlink, 4 threads", unit: Unit::PerSecond, measure: churn },
-    Row { name: "create in one directory", unit: Unit::PerSecond, measure: one_directory },
+    row("untar + sync", Unit::Seconds, untar),
+    row("rm -rf + sync", Unit::Seconds, remove),
+    row("sequential write + fsync", Unit::MibPerSecond, sequential),
+    row("append 4 KiB + fsync", Unit::PerSecond, append),
+    row("create, rename, unlink, 4 threads", Unit::PerSecond, churn),
+    row("create in one directory", Unit::PerSecond, one_directory),
 ];
+
+const fn row(name: &'static str, unit: Unit, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
+    Row { name, unit, who: Who::FileSystems, measure }
+}
 
 fn fresh(bench: &Bench, scale: &Scale) -> Result<Mount> {
     let image = bench.make(IMAGE, scale.large * 2 + scale.files / 50 + 256)?;
@@ -42,15 +47,15 @@ fn archive(bench: &Bench, scale: &Scale) -> Result<PathBuf> {
         let text = line.repeat(1024 * (1 + file % 8) / line.len());
         fs::write(directory.join(format!("file-{file}.txt")), text)?;
     }
-    time(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&tree).arg("."))?;
+    command::succeed(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&tree).arg("."))?;
     fs::remove_dir_all(tree)?;
     Ok(archive)
 }
 
 /// Unpacks the archive into `root` and makes it durable.
-fn unpack(archive: &Path, root: &Path) -> Result<f64> {
+fn unpack(bench: &Bench, archive: &Path, root: &Path) -> Result<f64> {
     let start = Instant::now();
-    time(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(root))?;
+    bench.limit().time(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(root))?;
     sync(root)?;
     Ok(start.elapsed().as_secs_f64())
 }
@@ -64,7 +69,7 @@ fn untar(bench: &Bench, scale: &Scale) -> Result<f64> {
     // Into the page cache.
     fs::read(&archive)?;
     let mount = fresh(bench, scale)?;
-    let seconds = unpack(&archive, mount.root()?)?;
+    let seconds = unpack(bench, &archive, mount.root()?)?;
     mount.end()?;
     Ok(seconds)
 }
@@ -74,9 +79,10 @@ fn remove(bench: &Bench, scale: &Scale) -> Result<f64> {
     let mount = fresh(bench, scale)?;
     let tree = mount.root()?.join("tree");
     fs::create_dir(&tree)?;
-    unpack(&archive, &tree)?;
+    unpack(bench, &archive, &tree)?;
+    ensure!(!bench.limit().was_reached(), "there was no time to make what is to be removed");
     let start = Instant::now();
-    time(Command::new("rm").arg("-rf").arg(&tree))?;
+    bench.limit().time(Command::new("rm").arg("-rf").arg(&tree))?;
     sync(mount.root()?)?;
     let seconds = start.elapsed().as_secs_f64();
     mount.end()?;
@@ -87,15 +93,16 @@ fn sequential(bench: &Bench, scale: &Scale) -> Result<f64> {
     let mount = fresh(bench, scale)?;
     let mut file = File::create(mount.root()?.join("large"))?;
     let chunk = vec![0x5a; 1 << 20];
-    let start = Instant::now();
-    for _ in 0..scale.large {
+    let (start, limit, mut written) = (Instant::now(), bench.limit(), 0);
+    while written < scale.large && !limit.is_over() {
         file.write_all(&chunk)?;
+        written += 1;
     }
     file.sync_all()?;
     let seconds = start.elapsed().as_secs_f64();
     drop(file);
     mount.end()?;
-    Ok(scale.large as f64 / seconds)
+    Ok(written as f64 / seconds)
 }
 
 fn append(bench: &Bench, scale: &Scale) -> Result<f64> {
@@ -120,39 +127,48 @@ fn churn(bench: &Bench, scale: &Scale) -> Result<f64> {
     let mount = fresh(bench, scale)?;
     let root = mount.root()?;
     let each = scale.names / 10;
-    let thread = |thread: usize| -> Result<()> {
+    let limit = &*bench.limit();
+    let thread = |thread: usize| -> Result<usize> {
         let directory = root.join(thread.to_string());
         fs::create_dir(&directory)?;
+        let mut done = 0;
         for number in 0..each {
+            if limit.is_over() {
+                break;
+            }
             let (from, to) =
                 (directory.join(format!("a{number}")), directory.join(format!("b{number}")));
             File::create(&from)?;
             fs::rename(&from, &to)?;
+            done += 2;
             if number % 2 == 0 {
                 fs::remove_file(&to)?;
+                done += 1;
             }
         }
-        Ok(())
+        Ok(done)
     };
     let start = Instant::now();
-    std::thread::scope(|scope| {
+    let done: Vec<usize> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|id| scope.spawn(move || thread(id))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().ok().context("a thread died")?)
+        let join = threads.into_iter().map(|thread| thread.join().ok().context("a thread died")?);
+        join.collect::<Result<_>>()
     })?;
     let seconds = start.elapsed().as_secs_f64();
     mount.end()?;
-    Ok((THREADS * each * 5 / 2) as f64 / seconds)
+    Ok(done.into_iter().sum::<usize>() as f64 / seconds)
 }
 
 fn one_directory(bench: &Bench, scale: &Scale) -> Result<f64> {
     let mount = fresh(bench, scale)?;
     let directory = mount.root()?.join("names");
     fs::create_dir(&directory)?;
-    let start = Instant::now();
-    for number in 0..scale.names {
+    let (start, limit, mut number) = (Instant::now(), bench.limit(), 0);
+    while number < scale.names && !limit.is_over() {
         File::create(directory.join(format!("a name of common length {number}")))?;
+        number += 1;
     }
     let seconds = start.elapsed().as_secs_f64();
     mount.end()?;
-    Ok(scale.names as f64 / seconds)
+    Ok(number as f64 / seconds)
 }

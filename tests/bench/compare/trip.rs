@@ -1,0 +1,99 @@
+//! Round trips: one request, answered from memory, beside a server that has nothing to look for.
+//!
+//! The cost of the transport is the same for both, so the difference is what ours adds to it. With
+//! four clients it is the time from one answer to the next, of all of them together.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use crate::read::mount;
+use crate::system::Bench;
+use crate::{Row, Scale, Unit, Who};
+
+/// The directory with many names.
+const NAMES: &str = "names";
+/// One name of so many makes the server read its block of the directory and of the inodes, of which
+/// every block then has been read: 16 inodes of 256 bytes share one, and 60 names and more.
+const WARMED: usize = 8;
+
+pub(crate) const ROWS: &[Row] = &[
+    row("getattr, 1 client", |b, s| getattr(b, s, "ro", 1)),
+    row("getattr, 4 clients", |b, s| getattr(b, s, "ro", 4)),
+    row("getattr, 1 client, mounted rw", |b, s| getattr(b, s, "rw", 1)),
+    row("getattr, 4 clients, mounted rw", |b, s| getattr(b, s, "rw", 4)),
+    row("lookup, 1 client", |b, s| lookup(b, s, "ro", 1)),
+    row("lookup, 4 clients", |b, s| lookup(b, s, "ro", 4)),
+    row("lookup, 1 client, mounted rw", |b, s| lookup(b, s, "rw", 1)),
+    row("lookup, 4 clients, mounted rw", |b, s| lookup(b, s, "rw", 4)),
+];
+
+const fn row(name: &'static str, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
+    Row { name, unit: Unit::Microseconds, who: Who::Null, measure }
+}
+
+/// Makes the names.
+pub(crate) fn populate(root: &Path, scale: &Scale) -> Result<()> {
+    let directory = root.join(NAMES);
+    std::fs::create_dir(&directory)?;
+    for number in 0..scale.names {
+        File::create(directory.join(name(number)))?;
+    }
+    Ok(())
+}
+
+fn name(number: usize) -> String {
+    format!("a-name-of-common-length-{number}.txt")
+}
+
+/// Attributes of one file for each client, whatever the kernel remembers of them.
+fn getattr(bench: &Bench, scale: &Scale, access: &str, clients: usize) -> Result<f64> {
+    let mount = mount(bench, access)?;
+    let directory = File::open(mount.root()?.join(NAMES))?;
+    let each = (0..clients).map(|client| vec![name(client * WARMED); scale.repeats / clients]);
+    let figure = ask(bench, &directory, each.collect(), AtFlags::STATX_FORCE_SYNC)?;
+    drop(directory);
+    mount.end()?;
+    Ok(figure)
+}
+
+/// Names that the kernel does not know, in blocks that the server does.
+fn lookup(bench: &Bench, scale: &Scale, access: &str, clients: usize) -> Result<f64> {
+    let mount = mount(bench, access)?;
+    let directory = File::open(mount.root()?.join(NAMES))?;
+    let warm = (0..scale.names).step_by(WARMED).map(name).collect();
+    ask(bench, &directory, vec![warm], AtFlags::empty())?;
+    let mut each = vec![Vec::new(); clients];
+    let cold = (0..scale.names).filter(|number| number % WARMED != 0).take(scale.repeats);
+    cold.enumerate().for_each(|(index, number)| each[index % clients].push(name(number)));
+    let figure = ask(bench, &directory, each, AtFlags::empty())?;
+    drop(directory);
+    mount.end()?;
+    Ok(figure)
+}
+
+/// Microseconds of an answer; each client asks for the names of one list.
+fn ask(bench: &Bench, directory: &File, each: Vec<Vec<String>>, how: AtFlags) -> Result<f64> {
+    let limit = &*bench.limit();
+    let client = |names: &[String]| -> Result<usize> {
+        let mut count = 0;
+        for name in names {
+            if limit.is_over() {
+                break;
+            }
+            statx(directory, name, how, StatxFlags::BASIC_STATS)?;
+            count += 1;
+        }
+        Ok(count)
+    };
+    let start = Instant::now();
+    let counts = std::thread::scope(|scope| {
+        let threads: Vec<_> = each.iter().map(|names| scope.spawn(|| client(names))).collect();
+        let join = threads.into_iter().map(|thread| thread.join().ok().context("a client died")?);
+        join.collect::<Result<Vec<_>>>()
+    })?;
+    Ok(start.elapsed().as_secs_f64() * 1e6 / counts.iter().sum::<usize>() as f64)
+}
