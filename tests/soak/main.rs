@@ -3,8 +3,8 @@
 //! `FUSE4FS_SOAK_SECONDS` is for how long, all trials together (20 if unset; each does every kind of
 //! round at least once); `FUSE4FS_SEED` makes another run.
 //!
-//! The server tells nobody how many nodes, handles and buffers it has: what it holds is judged by
-//! its memory, threads and descriptors.
+//! What a server holds is looked at after every load that it outlives: memory (its buffers with it),
+//! threads and descriptors from outside; nodes and open files by what it says at its end.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -54,6 +54,8 @@ fn soak(access: Access, transport: Transport, shares: u32) -> Trial {
         let load = (time / rounds).clamp(SHORTEST, LONGEST);
         for number in 0.. {
             for (name, round) in rounds::ALL {
+                let at = begin.elapsed().as_secs();
+                println!("{} {}, {at} s: {name}", access.title(), transport.title());
                 run(&mut stage, *round, load).with_context(|| format!("round {number}: {name}"))?;
             }
             if begin.elapsed() >= time {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fuse4fs_tests::clients::{self, Ending};
-use fuse4fs_tests::connection::{Connection, Holdings};
+use fuse4fs_tests::connection::Connection;
 use fuse4fs_tests::load;
 use fuse4fs_tests::watchdog::{self, step};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,50 +26,14 @@ pub(crate) const ALL: &[(&str, Round)] = &[
     ("remounted", remounted),
 ];
 
-/// Workers that stay for a while, on any machine.
-const MORE_THREADS: u64 = 16;
-/// What caches and the allocator may take beyond what they had after a first load.
-const MORE_KIB: u64 = 32 << 10;
-/// Workers too many leave after 10 s without work.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// The server has after a second load what it had after the first.
 fn in_peace(stage: &mut Stage, load: Duration) -> Result<()> {
     let served = stage.mount()?;
-    let fresh = Holdings::of(served.server)?;
-    let mut after = [fresh; 2];
-    for holdings in &mut after {
-        let clients = stage.load(load / 2)?;
-        let endings =
-            step("a load", Some(&served.connection), || clients.wait(load + watchdog::PATIENCE))?;
-        clients::expect(&endings, Ending::is_peaceful)?;
-        *holdings = settled(&served, fresh)?;
+    for _ in 0..2 {
+        peace(stage, &served.connection, load / 2)?;
+        stage.expect_no_leak(&served)?;
     }
-    let [first, second] = after;
-    let told = format!("when mounted {fresh:?}, after a load {first:?}, after another {second:?}");
-    println!("{told}");
-    ensure!(second.descriptors <= first.descriptors, "descriptors leak: {told}");
-    ensure!(second.threads <= fresh.threads + MORE_THREADS, "threads leak: {told}");
-    ensure!(second.resident_kib <= first.resident_kib + MORE_KIB, "memory leaks: {told}");
     stage.end(served)
-}
-
-/// What the server holds once the kernel has forgotten what it can, and nobody works.
-fn settled(served: &Served, fresh: Holdings) -> Result<Holdings> {
-    step("syncing", Some(&served.connection), || {
-        Ok(rustix::fs::syncfs(File::open(served.mounted.path())?)?)
-    })?;
-    std::fs::write("/proc/sys/vm/drop_caches", "2").context("dropping inodes")?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let now = Holdings::of(served.server)?;
-        let quiet =
-            served.connection.waiting()? == 0 && now.threads <= fresh.threads + MORE_THREADS;
-        if quiet || Instant::now() > end {
-            return Ok(now);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Others notice nothing.

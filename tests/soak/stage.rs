@@ -1,11 +1,12 @@
 //! An image, how it is mounted, and what must be true between two mounts of it.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fuse4fs_tests::clients::Clients;
-use fuse4fs_tests::connection::{self, Connection};
+use fuse4fs_tests::connection::{self, Connection, Holdings};
 use fuse4fs_tests::host::{self, Mounted};
 use fuse4fs_tests::image::{self, Recipe};
 use fuse4fs_tests::operation::Random;
@@ -51,6 +52,15 @@ impl Transport {
     }
 }
 
+/// Workers that stay for a while, on any machine.
+const MORE_THREADS: u64 = 16;
+/// What caches and the allocator may take beyond what they had after a first load.
+const MORE_KIB: u64 = 32 << 10;
+/// Nodes that somebody may still be looking at.
+const MORE_NODES: u64 = 16;
+/// Workers too many leave after 10 s without work.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What the rounds of one trial work on.
 pub(crate) struct Stage {
     product: &'static Product,
@@ -64,6 +74,8 @@ pub(crate) struct Stage {
     before: Traces,
     pub(crate) random: Random,
     last: Option<Connection>,
+    /// KiB that a server had after its first load.
+    loaded: Option<u64>,
 }
 
 /// A mount and its server.
@@ -71,6 +83,8 @@ pub(crate) struct Served {
     pub(crate) mounted: Mounted,
     pub(crate) connection: Connection,
     pub(crate) server: u32,
+    /// What the server held when nobody had used it.
+    pub(crate) fresh: Holdings,
 }
 
 impl Stage {
@@ -93,7 +107,7 @@ impl Stage {
         let digest = content::sha256_of_file(&image)?;
         let before = Traces::now(product, directory.path())?;
         let random = Random::new(host::setting("FUSE4FS_SEED", 1)?);
-        let last = None;
+        let (last, loaded) = (None, None);
         Ok(Self {
             product,
             directory,
@@ -106,6 +120,7 @@ impl Stage {
             before,
             random,
             last,
+            loaded,
         })
     }
 
@@ -118,7 +133,10 @@ impl Stage {
         let access = if self.is_writable() { "rw" } else { "ro" };
         let ring = if self.transport == Transport::Ring { "on" } else { "off" };
         // Without noatime the load's reading would show in the tree.
-        let options = format!("{access},noatime,io_uring={ring}");
+        let log = self.log();
+        let _ = std::fs::remove_file(&log);
+        let log = format!("log_level=debug,log={}", log.display());
+        let options = format!("{access},noatime,io_uring={ring},{log}");
         let product = self.product;
         let rings = self.transport == Transport::Ring;
         let rings = if rings { Some(Parameter::set("Y")?) } else { None };
@@ -134,7 +152,39 @@ impl Stage {
         drop(rings);
         let servers = product.servers()?;
         let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
-        Ok(Served { mounted, connection, server: *server })
+        Ok(Served { mounted, connection, server: *server, fresh: Holdings::of(*server)? })
+    }
+
+    /// What the server of the last mount says.
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// What the server holds once the kernel has forgotten what it can, and nobody works; that is what
+    /// it held at first, and memory for its caches.
+    pub(crate) fn expect_no_leak(&mut self, served: &Served) -> Result<()> {
+        let fresh = served.fresh;
+        let now = step("forgetting", Some(&served.connection), || settled(served))?;
+        let loaded = *self.loaded.get_or_insert(now.resident_kib);
+        let told = format!("when mounted {fresh:?}, now {now:?}, after a first load {loaded} KiB");
+        println!("{told}");
+        ensure!(now.descriptors <= fresh.descriptors, "descriptors leak: {told}");
+        ensure!(now.threads <= fresh.threads + MORE_THREADS, "threads leak: {told}");
+        ensure!(now.resident_kib <= loaded + MORE_KIB, "memory leaks: {told}");
+        Ok(())
+    }
+
+    /// What the server knew of when it ended, by what it says: almost nothing, as the kernel had
+    /// forgotten it all.
+    fn expect_forgotten(&self) -> Result<()> {
+        let log = std::fs::read_to_string(self.log())?;
+        let line = log.lines().rfind(|line| line.contains("at the end the kernel knew"));
+        let line = line.context("the server does not say what it knew at the end")?;
+        let words = line.split_whitespace();
+        let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+        let [.., nodes, files] = numbers[..] else { anyhow::bail!("no numbers: {line}") };
+        ensure!(nodes <= MORE_NODES && files == 0, "left over: {line}");
+        Ok(())
     }
 
     /// Whether the mount says that it can be written.
@@ -192,7 +242,10 @@ impl Stage {
     pub(crate) fn end(&mut self, served: Served) -> Result<()> {
         let connection = Some(&served.connection);
         step("reading what nobody changed", connection, || self.expect_base())?;
+        self.expect_no_leak(&served)?;
         step("unmounting", connection, || served.mounted.unmount())?;
+        self.expect_no_server()?;
+        self.expect_forgotten()?;
         self.expect_clean()
     }
 
@@ -226,5 +279,24 @@ impl Stage {
             ensure!(content::sha256_of_file(&self.image)? == self.digest, "the image was written");
         }
         Ok(())
+    }
+}
+
+fn settled(served: &Served) -> Result<Holdings> {
+    rustix::fs::syncfs(File::open(served.mounted.path())?)?;
+    // Inodes with pages go only after these.
+    for _ in 0..2 {
+        std::fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")?;
+    }
+    // Nobody waits for an answer to FORGET.
+    std::thread::sleep(Duration::from_millis(100));
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let now = Holdings::of(served.server)?;
+        let few = now.threads <= served.fresh.threads + MORE_THREADS;
+        if served.connection.waiting()? == 0 && few || Instant::now() > end {
+            return Ok(now);
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

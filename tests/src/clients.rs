@@ -52,7 +52,8 @@ pub fn report(result: &Result<()>) -> ExitCode {
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::NOTCONN | Errno::CONNABORTED | Errno::IO))
+    // ECANCELED: a ring's thread was killed while the kernel handed it the request.
+    matches!(errno, Some(Errno::NOTCONN | Errno::CONNABORTED | Errno::IO | Errno::CANCELED))
 }
 
 /// How a client ended.

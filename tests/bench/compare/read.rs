@@ -86,7 +86,7 @@ pub(crate) fn populate(bench: &Bench, scale: &Scale) -> Result<()> {
     mount.end()
 }
 
-fn small(root: &Path, file: usize) -> PathBuf {
+pub(crate) fn small(root: &Path, file: usize) -> PathBuf {
     let directory = file / PER_DIRECTORY;
     root.join(format!("tree/{}/{directory}/file-{file}.txt", directory % 50))
 }
