@@ -24,8 +24,6 @@ use libtest_mimic::Trial;
 
 use crate::stage::{Access, Stage, Transport};
 
-/// A round's load lasts no longer, however much time there is.
-const LONGEST: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_millis(400);
 
 fn main() -> ExitCode {
@@ -51,12 +49,13 @@ fn soak(access: Access, transport: Transport, shares: u32) -> Trial {
         let mut stage = Stage::prepare(access, transport)?;
         let begin = Instant::now();
         let rounds = u32::try_from(rounds::ALL.len())?;
-        let load = (time / rounds).clamp(SHORTEST, LONGEST);
+        let share = time / rounds;
         for number in 0.. {
-            for (name, round) in rounds::ALL {
+            for (name, longest, round) in rounds::ALL {
                 let at = begin.elapsed().as_secs();
                 println!("{} {}, {at} s: {name}", access.title(), transport.title());
-                run(&mut stage, *round, load).with_context(|| format!("round {number}: {name}"))?;
+                run(&mut stage, *round, share.clamp(SHORTEST, *longest))
+                    .with_context(|| format!("round {number}: {name}"))?;
             }
             if begin.elapsed() >= time {
                 break;
