@@ -123,7 +123,9 @@ impl Volume {
         let _ = self.write_superblock(|_| ());
     }
 
-    fn aborting<T>(&self, result: Result<T>) -> Result<T> {
+    /// Passes `result` on; an error that is not yet the journal's own stops it. Not while this thread
+    /// has a handle open.
+    pub(crate) fn aborting<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && !matches!(error, Error::Refused(Refusal::Aborted | Refusal::ReadOnly))
         {

@@ -133,10 +133,10 @@ impl Filesystem {
         self.flush_times()?;
         volume.write_home()?;
         self.discard_freed()?;
-        volume.journal().empty(volume.blocks())?;
+        volume.aborting(volume.journal().empty(volume.blocks()))?;
         let was_valid = self.facts.state & STATE_VALID != 0;
         let orphans = volume.orphans.len() > 0;
-        let result = volume.write_superblock(|raw| raw.close(was_valid, orphans));
+        let result = volume.aborting(volume.write_superblock(|raw| raw.close(was_valid, orphans)));
         self.closed.store(result.is_ok(), Ordering::Release);
         volume.journal().abort();
         result
