@@ -104,11 +104,14 @@ pub(crate) fn add(handle: &mut Handle<'_>, nr: InodeNr) -> Result<()> {
 pub(crate) fn remove(handle: &mut Handle<'_>, nr: InodeNr) -> Result<()> {
     let volume = handle.volume();
     let mut state = volume.orphans.0.lock();
-    match state.places.remove(&nr) {
-        None => Ok(()),
-        Some(Place::File(slot)) => file::remove(handle, &mut state, slot),
-        Some(Place::List { newer, older }) => list::remove(handle, &mut state, nr, newer, older),
+    match state.places.get(&nr).copied() {
+        None => {}
+        Some(Place::File(slot)) => file::remove(handle, &mut state, slot)?,
+        Some(Place::List { newer, older }) => list::remove(handle, &mut state, nr, newer, older)?,
     }
+    // Not before: if its block cannot be read, nothing has changed, and it is an orphan still.
+    state.places.remove(&nr);
+    Ok(())
 }
 
 /// Takes up what an earlier mount left in the orphan file, so that [`remove`] finds it: their
