@@ -97,6 +97,10 @@ pub enum IoOp {
     Read,
     /// A write.
     Write,
+    /// A read of a file's content, which says nothing of the file system.
+    ReadData,
+    /// A write of a file's content, likewise.
+    WriteData,
     /// A cache flush.
     Flush,
 }
@@ -154,6 +158,17 @@ impl Error {
         Self::Corrupt { kind, place }
     }
 
+    /// Whether something is wrong with the file system itself, which `errors=` is about and the
+    /// superblock counts: damage, and failures of the device but with the content of files.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { op, .. } => !matches!(op, IoOp::ReadData | IoOp::WriteData),
+            Self::Refused(_) | Self::Unmountable(_) => false,
+        }
+    }
+
     /// Adds the inode, unless a lower layer named one already.
     #[must_use]
     pub fn at_inode(mut self, inode: InodeNr) -> Self {
@@ -191,6 +206,8 @@ impl fmt::Display for Error {
                 let op = match op {
                     IoOp::Read => "read",
                     IoOp::Write => "write",
+                    IoOp::ReadData => "read of data",
+                    IoOp::WriteData => "write of data",
                     IoOp::Flush => "flush",
                 };
                 write!(f, "{place}device {op} failed: {source}")

@@ -60,7 +60,9 @@ pub(crate) fn for_each(
     let mut block = vec![0; in_memory(geometry.block_size.into())];
     let mut group = 0;
     for index in 0..geometry.descriptor_blocks() {
-        volume.data(geometry.descriptor_block(index), 0, &mut block)?;
+        let nr = geometry.descriptor_block(index);
+        volume.check_range(nr, 1)?;
+        volume.source().read(nr, 0, &mut block)?;
         for bytes in block.chunks_exact(size) {
             if group == geometry.group_count {
                 break;

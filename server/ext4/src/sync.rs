@@ -97,7 +97,7 @@ impl Volume {
 
     /// Notes an error to be recorded in the superblock with the next commit.
     pub(crate) fn note_error(&self, error: &Error) {
-        if matches!(error, Error::Corrupt { .. } | Error::Io { .. }) {
+        if error.is_recorded() {
             self.superblock.note(error);
         }
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::alloc::Space;
 use crate::cache::{Block, Blocks};
 use crate::edits::Edits;
-use crate::error::{CorruptKind, Error, IoOp, Place, Result};
+use crate::error::{CorruptKind, Error, IoOp, Place, Refusal, Result};
 use crate::geometry::Geometry;
 use crate::ids::{BlockNr, in_memory, on_disk};
 use crate::inode::{self, FileKind, Inode, InodeFlags};
@@ -167,7 +167,10 @@ impl Volume {
     pub(crate) fn data(&self, first: BlockNr, skip: u32, into: &mut [u8]) -> Result<()> {
         let bytes = on_disk(into.len()).saturating_add(skip.into());
         self.check_range(first, bytes.div_ceil(self.block_size().into()))?;
-        self.blocks.source().read(first, skip, into)
+        self.blocks.source().read(first, skip, into).map_err(|error| match error {
+            Error::Io { place, source, .. } => Error::Io { op: IoOp::ReadData, place, source },
+            other => other,
+        })
     }
 
     /// As [`Volume::data`], for content that goes through the log: what is not home yet is in memory.
@@ -209,11 +212,15 @@ impl Volume {
     /// File data past the cache: whole blocks from `first` on.
     ///
     /// # Errors
-    /// As [`Volume::metadata`].
+    /// As [`Volume::metadata`]; [`Refusal::NoSpace`] if the device says so.
     pub(crate) fn write_data(&self, first: BlockNr, bytes: &[u8]) -> Result<()> {
         let count = on_disk(bytes.len()).div_ceil(self.block_size().into());
         self.check_range(first, count)?;
-        let fail = |source| Error::Io { op: IoOp::Write, place: Place::block(first), source };
+        let fail = |source: std::io::Error| match source.kind() {
+            // One that promises more than it has (BLK_STS_NOSPC).
+            std::io::ErrorKind::StorageFull => Refusal::NoSpace.into(),
+            _ => Error::Io { op: IoOp::WriteData, place: Place::block(first), source },
+        };
         let byte = first.get().saturating_mul(self.block_size().into());
         self.source().device().write_at(byte, bytes).map_err(fail)
     }

@@ -95,7 +95,7 @@ impl Filesystem {
     /// been done then.
     pub fn record_error(&self, error: &Error) -> ErrorPolicy {
         let policy = self.error_policy();
-        if !self.is_writable() || !matches!(error, Error::Corrupt { .. } | Error::Io { .. }) {
+        if !self.is_writable() || !error.is_recorded() {
             return policy;
         }
         match policy {
