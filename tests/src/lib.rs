@@ -16,6 +16,7 @@ pub mod connection;
 pub mod content;
 pub mod crash;
 pub mod engine_walk;
+pub mod faulty;
 pub mod fuzz;
 pub mod host;
 pub mod image;
