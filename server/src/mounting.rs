@@ -18,7 +18,7 @@ use thiserror::Error as ThisError;
 use tracing::{Level, error, info, warn};
 
 use crate::device::{Access, Device};
-use crate::fuse::{Classic, CrewSize, Effort, Frontend, Lookout, OnInit, OnStop, Rings, Settings};
+use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Rings, Settings};
 use crate::log::Uuid;
 use crate::notices;
 use crate::notify::Notifier;
@@ -142,8 +142,8 @@ pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError
         // Nobody listens any more when another worker was first; that is the end of all of them.
         Box::new(move |result| drop(report.send(Event::Stopped(result))))
     };
-    let lookout = Lookout::new(request.serving.busy_poll);
-    let effort = Effort { size: machine.crew(threads), lookout };
+    let busy_poll = Duration::from_micros(request.serving.busy_poll.unwrap_or(0).into());
+    let effort = Effort { size: machine.crew(threads), busy_poll };
     let on_init = start_rings(rings, &frontend, on_stop());
     let callbacks = (on_init, on_stop());
     let transport = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);

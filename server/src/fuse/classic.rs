@@ -16,7 +16,6 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::abi::{InHeader, OutHeader, opcode};
 use super::body::Body;
 use super::crew::{Crew, CrewSize};
-use super::lookout::Lookout;
 use super::reply::{Buffer, Output};
 use super::request::Class;
 use super::serve::{Answer, Frontend, Turn};
@@ -34,8 +33,8 @@ pub(crate) type OnInit = Box<dyn Fn() + Send + Sync>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Effort {
     pub(crate) size: CrewSize,
-    /// How long a worker looks for the next request before it sleeps.
-    pub(crate) lookout: Lookout,
+    /// How long a worker looks for the next request before it sleeps; zero: not at all.
+    pub(crate) busy_poll: Duration,
 }
 
 /// The /dev/fuse descriptors of a mount and those who serve them.
@@ -43,7 +42,7 @@ pub(crate) struct Classic {
     frontend: Arc<Frontend>,
     channels: Vec<Arc<Channel>>,
     crew: Crew,
-    lookout: Lookout,
+    busy_poll: Duration,
     on_stop: OnStop,
     hired: AtomicUsize,
     itself: Weak<Self>,
@@ -78,7 +77,7 @@ impl Classic {
             frontend,
             channels,
             crew: Crew::new(effort.size),
-            lookout: effort.lookout,
+            busy_poll: effort.busy_poll,
             on_init,
             on_stop,
             hired: AtomicUsize::new(0),
@@ -153,13 +152,10 @@ impl Classic {
         let settings = self.frontend.settings();
         let mut request = Buffer::new(settings.max_request())?;
         let mut reply = Buffer::new(settings.max_reply())?;
-        let mut lookout = self.lookout;
         loop {
             let asked = Instant::now();
             let Some(bytes) = channel.receive(&mut request)? else { return Ok(Some(())) };
-            let waited = asked.elapsed();
-            let at_once = waited < AT_ONCE;
-            lookout.slept(waited);
+            let at_once = asked.elapsed() < AT_ONCE;
             self.crew.took();
             if at_once && channel.is_ready() {
                 self.relieve();
@@ -170,10 +166,8 @@ impl Classic {
             if !self.crew.next() {
                 return Ok(None);
             }
-            // With rings there is nobody who waits for an answer from here.
-            let time = lookout.time();
-            if !time.is_zero() && self.crew.is_calm() && !self.frontend.uses_rings() {
-                lookout.looked(channel.look_for(time));
+            if !self.busy_poll.is_zero() && self.crew.is_calm() {
+                channel.look_for(self.busy_poll);
             }
         }
     }
@@ -271,15 +265,9 @@ impl Channel {
     }
 
     /// Looks, for some time, whether there is something to read.
-    fn look_for(&self, time: Duration) -> bool {
+    fn look_for(&self, time: Duration) {
         let start = Instant::now();
-        loop {
-            if self.is_ready() {
-                return true;
-            }
-            if start.elapsed() >= time {
-                return false;
-            }
+        while !self.is_ready() && start.elapsed() < time {
             std::hint::spin_loop();
         }
     }

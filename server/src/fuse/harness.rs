@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::device::{Access, Device};
 use crate::fuse::abi::{self, InHeader, OutHeader, opcode};
-use crate::fuse::{Classic, CrewSize, Effort, Frontend, Lookout, Settings};
+use crate::fuse::{Classic, CrewSize, Effort, Frontend, Settings};
 
 /// The asking side.
 pub(super) struct Kernel {
@@ -159,7 +159,7 @@ pub(super) fn starting_on(image: &[u8], settings: Settings) -> Starting {
     let geometry = probe(&*device, None).unwrap();
     let devices = vec![Arc::clone(&device)];
     let frontend = Arc::new(Frontend::new(devices, geometry, settings));
-    let effort = Effort { size: CrewSize { kept: 2, most: 4 }, lookout: Lookout::new(Some(0)) };
+    let effort = Effort { size: CrewSize { kept: 2, most: 4 }, busy_poll: Duration::ZERO };
     let (report, stopped) = channel();
     let report = Box::new(move |result| drop(report.send(result)));
     let transport =

@@ -18,7 +18,6 @@ mod errno;
 mod handles;
 mod init;
 mod ioctl;
-mod lookout;
 mod nodes;
 #[cfg(feature = "null")]
 mod null;
@@ -35,7 +34,6 @@ mod tests;
 
 pub(crate) use classic::{Classic, Effort, OnInit, OnStop};
 pub(crate) use crew::CrewSize;
-pub(crate) use lookout::Lookout;
 #[cfg(feature = "null")]
 pub use null::serve_null;
 pub(crate) use serve::{Frontend, Settings};
