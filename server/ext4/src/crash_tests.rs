@@ -1,27 +1,32 @@
 //! Every crash of small workloads on the journal itself, and that faults planted in it are noticed.
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
+use core::ops::ControlFlow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::caller::Caller;
 use crate::device::{MemDevice, Recording, Sampling};
 use crate::disk::jbd2::MAGIC;
 use crate::error::Result;
+use crate::features::Compat;
 use crate::filesystem::{Filesystem, MountOptions};
 use crate::handle::Credits;
-use crate::ids::{BlockNr, in_memory};
+use crate::ids::{BlockNr, InodeNr, in_memory};
+use crate::inode::{FileKind, Timestamp};
 use crate::journal::Fault;
 use crate::observer::Unobserved;
-use crate::testing::{fsck_bytes, mkfs, preened, volume_on, writable};
+use crate::ops::{DirEntry, NewInode, Overhead, WriteKind};
+use crate::testing::{fsck_bytes, mkfs, preened, writable};
 use crate::volume::Volume;
 
 /// Blocks of 1 KiB that no file has: nothing but the workloads' own checks judges their content.
 const FREE: u64 = 3500;
 
 type Work = fn(&Filesystem, &Recording);
-type Check = fn(&Volume, u64) -> core::result::Result<(), String>;
+type Check = fn(&Filesystem, u64) -> core::result::Result<(), String>;
 
 fn word(volume: &Volume, nr: u64) -> u64 {
     let block = volume.metadata(BlockNr::new(nr)).unwrap();
@@ -61,7 +66,8 @@ fn many_blocks(filesystem: &Filesystem, device: &Recording) {
     }
 }
 
-fn all_of_one_step(volume: &Volume, step: u64) -> core::result::Result<(), String> {
+fn all_of_one_step(filesystem: &Filesystem, step: u64) -> core::result::Result<(), String> {
+    let volume = &filesystem.volume;
     let found: Vec<u64> = (FREE..FREE + 40).map(|nr| word(volume, nr)).collect();
     let whole = found.iter().all(|&word| word == found[0]);
     let escaped = (FREE..FREE + 40).filter(|nr| nr % 7 == 0).all(|nr| {
@@ -96,7 +102,8 @@ fn freed_blocks(filesystem: &Filesystem, device: &Recording) {
     }
 }
 
-fn data_stays(volume: &Volume, step: u64) -> core::result::Result<(), String> {
+fn data_stays(filesystem: &Filesystem, step: u64) -> core::result::Result<(), String> {
+    let volume = &filesystem.volume;
     let newest = word(volume, FREE + 10);
     // Later steps have other blocks, up to the fourth.
     for old in step.saturating_sub(2).max(1)..=step {
@@ -111,41 +118,24 @@ fn data_stays(volume: &Volume, step: u64) -> core::result::Result<(), String> {
 
 /// Each step writes data and then the metadata that leads to it.
 fn ordered_data(filesystem: &Filesystem, device: &Recording) {
-    ordered(filesystem, device, false);
-}
-
-fn late_data(filesystem: &Filesystem, device: &Recording) {
-    ordered(filesystem, device, true);
-}
-
-fn ordered(filesystem: &Filesystem, device: &Recording, late: bool) {
     let volume = &filesystem.volume;
     for step in 1..=20 {
-        let write = || {
-            let mut data = vec![0; 1024];
-            fill(&mut data, step).unwrap();
-            let byte = (FREE + 100 + step) * 1024;
-            volume.source().device().write_at(byte, &data).unwrap();
-        };
-        if !late {
-            write();
-        }
+        let mut data = vec![0; 1024];
+        fill(&mut data, step).unwrap();
+        let byte = (FREE + 100 + step) * 1024;
+        volume.source().device().write_at(byte, &data).unwrap();
         let mut handle = volume.begin(Credits(1)).unwrap();
         handle.edit(BlockNr::new(FREE), |bytes| fill(bytes, step)).unwrap();
         handle.stop().unwrap();
         if step % 2 == 0 {
             filesystem.sync().unwrap();
-        }
-        if late {
-            write();
-        }
-        if step % 2 == 0 {
             device.mark(step);
         }
     }
 }
 
-fn data_is_there(volume: &Volume, step: u64) -> core::result::Result<(), String> {
+fn data_is_there(filesystem: &Filesystem, step: u64) -> core::result::Result<(), String> {
+    let volume = &filesystem.volume;
     let newest = word(volume, FREE);
     let newest = if newest > 100 { 0 } else { newest };
     for old in 1..=newest {
@@ -155,6 +145,98 @@ fn data_is_there(volume: &Volume, step: u64) -> core::result::Result<(), String>
         }
     }
     if newest >= step { Ok(()) } else { Err(format!("at {step}: newest {newest}")) }
+}
+
+/// e2fsck takes early times of deletion for links of the orphan list.
+const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
+
+fn caller() -> Caller {
+    Caller { uid: 0, gid: 0, group: None, umask: 0, now: NOW }
+}
+
+fn file(filesystem: &Filesystem, name: &[u8]) -> InodeNr {
+    let new = NewInode {
+        kind: FileKind::Regular,
+        permissions: 0o644,
+        rdev: (0, 0),
+        target: b"",
+        label: None,
+    };
+    filesystem.create(&caller(), InodeNr::ROOT, name, &new).unwrap().nr
+}
+
+/// Each step adds to the end of a file.
+fn appended(filesystem: &Filesystem, device: &Recording) {
+    let nr = file(filesystem, b"log");
+    for step in 1..=20 {
+        let direct = WriteKind::Direct { kill_set_id: false };
+        let place = ((step - 1) * 3000, &[APPENDED; 3000][..]);
+        filesystem.write(&caller(), nr, direct, place).unwrap();
+        filesystem.sync().unwrap();
+        filesystem.volume.write_late().unwrap();
+        device.mark(step);
+    }
+}
+
+const APPENDED: u8 = 0x5a;
+
+fn nothing_else_in_it(filesystem: &Filesystem, step: u64) -> core::result::Result<(), String> {
+    let root = filesystem.inode(InodeNr::ROOT).unwrap();
+    let inode = match filesystem.lookup(&root, b"log") {
+        Ok(inode) => inode,
+        Err(_) if step == 0 => return Ok(()),
+        Err(error) => return Err(format!("at {step}: {error}")),
+    };
+    let mut bytes = vec![0; in_memory(inode.size)];
+    filesystem.read(&inode, 0, &mut bytes).map_err(|error| error.to_string())?;
+    if inode.size < step * 3000 {
+        return Err(format!("at {step}: {} bytes", inode.size));
+    }
+    match bytes.iter().position(|&byte| byte != APPENDED) {
+        None => Ok(()),
+        Some(wrong) => Err(format!("at {step}: byte {wrong} of {}", bytes.len())),
+    }
+}
+
+/// Each step takes the name of a file that stays open for two more.
+fn open_files(filesystem: &Filesystem, device: &Recording) {
+    let mut open = Vec::new();
+    for step in 1..=16_u64 {
+        let name = step.to_string();
+        open.push(file(filesystem, name.as_bytes()));
+        filesystem.sync().unwrap();
+        filesystem.unlink(&caller(), InodeNr::ROOT, name.as_bytes()).unwrap();
+        filesystem.sync().unwrap();
+        device.mark(step);
+        if step % 3 == 0 {
+            filesystem.forget(open.remove(0), NOW).unwrap();
+        }
+    }
+    filesystem.forget_all(NOW).unwrap();
+}
+
+/// Once the orphans are freed, what is in use has a name; ten inodes have none by design, and the
+/// orphan file.
+fn all_have_names(filesystem: &Filesystem, step: u64) -> core::result::Result<(), String> {
+    if !filesystem.is_writable() {
+        return Ok(());
+    }
+    let root = filesystem.inode(InodeNr::ROOT).unwrap();
+    let mut names = 0;
+    let count = &mut |entry: DirEntry<'_>| {
+        names += u64::from(!entry.name.starts_with(b"."));
+        ControlFlow::Continue(())
+    };
+    filesystem.readdir(&root, 0, count).map_err(|error| error.to_string())?;
+    let stat = filesystem.statfs(Overhead::Subtract).unwrap();
+    let used = stat.inodes - stat.inodes_free;
+    let by_design =
+        10 + u64::from(filesystem.volume.geometry.features.compat.contains(Compat::ORPHAN_FILE));
+    if used == by_design + names {
+        Ok(())
+    } else {
+        Err(format!("at {step}: {used} used, {names} names"))
+    }
 }
 
 struct Run {
@@ -177,9 +259,14 @@ impl Run {
         let mut options = writable();
         options.writing.fault = self.fault;
         let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved).unwrap();
+        if let Some(fault) = self.fault {
+            filesystem.volume.fault.set(fault).unwrap();
+        }
         (self.work)(&filesystem, &device);
         filesystem.unmount().unwrap();
-        fsck_bytes(&device.contents());
+        if self.fault.is_none() {
+            fsck_bytes(&device.contents());
+        }
         // The superblock has no second copy that a reader could know to be newer: the kernel, too, needs
         // its 1024 bytes to be written whole.
         let sampling = Sampling { subsets: 2, torn: 1, sector: 1024, seed: 42 };
@@ -205,17 +292,19 @@ impl Run {
         if by_e2fsck {
             let preened = preened(&bytes);
             fsck_bytes(&preened);
-            let volume = volume_on(&Arc::new(MemDevice::new(preened)));
-            (self.check)(&volume, step).map_err(|found| format!("e2fsck: {found}"))?;
+            let device = Arc::new(MemDevice::new(preened));
+            let preened = Filesystem::mount(device, &writable(), &Unobserved);
+            let preened = preened.map_err(|error| error.to_string())?;
+            (self.check)(&preened, step).map_err(|found| format!("e2fsck: {found}"))?;
         }
         let device = Arc::new(MemDevice::new(bytes));
         let options = MountOptions { read_only: true, ..writable() };
         let shown = Filesystem::mount(device.clone(), &options, &Unobserved);
         let shown = shown.map_err(|error| error.to_string())?;
-        (self.check)(&shown.volume, step).map_err(|found| format!("read-only: {found}"))?;
+        (self.check)(&shown, step).map_err(|found| format!("read-only: {found}"))?;
         let mounted = Filesystem::mount(device.clone(), &writable(), &Unobserved);
         let mounted = mounted.map_err(|error| error.to_string())?;
-        (self.check)(&mounted.volume, step).map_err(|found| format!("replayed: {found}"))?;
+        (self.check)(&mounted, step).map_err(|found| format!("replayed: {found}"))?;
         mounted.unmount().unwrap();
         if by_e2fsck {
             fsck_bytes(&device.contents());
@@ -224,8 +313,13 @@ impl Run {
     }
 }
 
-const WORKLOADS: &[(Work, Check)] =
-    &[(many_blocks, all_of_one_step), (freed_blocks, data_stays), (ordered_data, data_is_there)];
+const WORKLOADS: &[(Work, Check)] = &[
+    (many_blocks, all_of_one_step),
+    (freed_blocks, data_stays),
+    (ordered_data, data_is_there),
+    (appended, nothing_else_in_it),
+    (open_files, all_have_names),
+];
 
 fn all(format: &'static [&'static str]) {
     for &(work, check) in WORKLOADS {
@@ -236,8 +330,10 @@ fn all(format: &'static [&'static str]) {
 }
 
 fn caught(fault: Fault, work: Work, check: Check, format: &'static [&'static str]) {
-    let found = Run { work, check, fault: Some(fault), format }.go();
-    assert!(found.is_err(), "{fault:?} was not noticed in {} images", found.unwrap_or(0));
+    match (Run { work, check, fault: Some(fault), format }).go() {
+        Ok(images) => panic!("{fault:?} was not noticed in {images} images"),
+        Err(found) => println!("{fault:?}: {found}"),
+    }
 }
 
 #[test]
@@ -277,6 +373,18 @@ fn a_log_that_is_given_up_too_early_is_noticed() {
 
 #[test]
 fn data_that_comes_after_its_commit_is_noticed() {
-    let run = Run { work: late_data, check: data_is_there, fault: None, format: &["-t", "ext4"] };
-    assert!(run.go().is_err());
+    caught(Fault::LateData, appended, nothing_else_in_it, &["-t", "ext4"]);
+}
+
+#[test]
+fn no_crash_harms_an_orphan_file() {
+    let format = &["-t", "ext4", "-O", "orphan_file"];
+    Run { work: open_files, check: all_have_names, fault: None, format }.go().unwrap();
+}
+
+#[test]
+fn a_forgotten_orphan_is_noticed() {
+    for format in [&["-t", "ext4"][..], &["-t", "ext3"], &["-t", "ext4", "-O", "orphan_file"]] {
+        caught(Fault::ForgottenOrphan, open_files, all_have_names, format);
+    }
 }

@@ -54,6 +54,11 @@ pub(crate) struct Volume {
     /// The content of all files goes through the log (data=journal).
     journals_data: bool,
     cache_bytes: u64,
+    /// What is to be done wrong, and the data that were held back for it.
+    #[cfg(test)]
+    pub(crate) fault: OnceLock<crate::journal::Fault>,
+    #[cfg(test)]
+    late: Mutex<Vec<(u64, Box<[u8]>)>>,
 }
 
 impl Volume {
@@ -82,6 +87,10 @@ impl Volume {
             journal: Journal::unlogged(),
             journals_data: false,
             cache_bytes,
+            #[cfg(test)]
+            fault: OnceLock::new(),
+            #[cfg(test)]
+            late: Mutex::default(),
         }
     }
 
@@ -222,7 +231,25 @@ impl Volume {
             _ => Error::Io { op: IoOp::WriteData, place: Place::block(first), source },
         };
         let byte = first.get().saturating_mul(self.block_size().into());
+        #[cfg(test)]
+        if self.has(crate::journal::Fault::LateData) {
+            self.late.lock().push((byte, bytes.into()));
+            return Ok(());
+        }
         self.source().device().write_at(byte, bytes).map_err(fail)
+    }
+
+    /// Whether `fault` was planted.
+    #[cfg(test)]
+    pub(crate) fn has(&self, fault: crate::journal::Fault) -> bool {
+        self.fault.get() == Some(&fault)
+    }
+
+    /// Writes the data that [`crate::journal::Fault::LateData`] held back.
+    #[cfg(test)]
+    pub(crate) fn write_late(&self) -> std::io::Result<()> {
+        let late = core::mem::take(&mut *self.late.lock());
+        late.iter().try_for_each(|(byte, bytes)| self.source().device().write_at(*byte, bytes))
     }
 
     pub(crate) fn check_range(&self, first: BlockNr, count: u64) -> Result<()> {

@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     EarlyCommit,
     /// The log is given up before what it holds is durable at home.
     EarlyTail,
+    /// What loses its last name while it is open does not become an orphan.
+    ForgottenOrphan,
+    /// File data reach the device only when [`crate::volume::Volume::write_late`] is called.
+    LateData,
 }
 
 /// What one transaction leaves in the log.
