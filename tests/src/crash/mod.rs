@@ -1,31 +1,43 @@
-//! Every crash of a workload: the images it could have left are recovered by the engine and by
-//! e2fsck, and what the workload was promised must be in them.
+//! Every crash of a workload: the images it could have left are recovered by the engine, by e2fsck and
+//! by the kernel. All must see the same tree, one that the workload went through, not older than what
+//! it synced, and leave nothing to repair.
 
-use std::collections::HashSet;
+mod judge;
+mod kernel;
+mod recorder;
+mod states;
+
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use fuse4fs_ext4::device::{CrashImage, MemDevice, Recording, Sampling};
+use fuse4fs_ext4::device::{MemDevice, Recording, Sampling};
 use fuse4fs_ext4::{DataMode, Filesystem, MountOptions, Unobserved, WriteOptions};
 use sha2::{Digest, Sha256};
 
-use crate::command::{run, succeed};
+use crate::command::succeed;
+use judge::{By, Judge};
+pub use recorder::Recorder;
+pub use states::Synced;
+use states::{Content, States};
 
 /// What free space holds before a workload, so that it shows where nothing was written.
 pub const STALE: u8 = 0xee;
 
-/// A deterministic piece of work and what must be left of it.
+/// A deterministic piece of work.
 #[derive(Clone, Copy)]
 pub struct Workload {
     /// A sentence.
     pub name: &'static str,
-    /// Works, and calls the function with a number after each step that must survive from then on.
-    pub work: fn(&Filesystem, &dyn Fn(u64)) -> Result<()>,
-    /// Whether what step needs is there, and nothing that cannot be.
-    pub check: fn(&Filesystem, u64) -> Result<()>,
+    /// What is there before the first crash.
+    pub prepare: fn(&Filesystem) -> Result<()>,
+    /// Works.
+    pub work: fn(&Recorder<'_>) -> Result<()>,
+    /// Each verb is one transaction: with data=journal a crash leaves all of it or nothing.
+    pub whole: bool,
 }
 
 /// How thoroughly.
@@ -33,10 +45,14 @@ pub struct Workload {
 pub struct Effort {
     /// Crashes with some writes lost, at each write.
     pub subsets: u32,
-    /// One image in so many is also judged by e2fsck, and recovered by it.
-    pub judged: usize,
-    /// Crash images that are enough.
-    pub most: usize,
+    /// Crashes with a last write of which only some sectors got there, at each write.
+    pub torn: u32,
+    /// One in so many of all images is looked at.
+    pub stride: usize,
+    /// One in so many of those is also recovered by e2fsck.
+    pub e2fsck: usize,
+    /// One in so many of those is also recovered by the kernel.
+    pub kernel: usize,
 }
 
 /// A kind of file system.
@@ -46,8 +62,51 @@ pub struct Kind {
     pub name: &'static str,
     /// How mke2fs makes it.
     pub format: &'static [&'static str],
+    /// Further extended options (-E), each after a comma.
+    pub extended: &'static str,
     /// How it is mounted.
     pub data: DataMode,
+}
+
+/// Images that were recovered, each counted once whatever left it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// By the engine, and judged by e2fsck then.
+    pub engine: usize,
+    /// By e2fsck, too.
+    pub e2fsck: usize,
+    /// By the kernel, too.
+    pub kernel: usize,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.engine += other.engine;
+        self.e2fsck += other.e2fsck;
+        self.kernel += other.kernel;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { engine, e2fsck, kernel } = self;
+        write!(
+            f,
+            "{engine} distinct crash images, {e2fsck} recovered by e2fsck, {kernel} by the kernel"
+        )
+    }
+}
+
+type Hash = [u8; 32];
+
+/// The images of all workloads.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashSet<Hash>>);
+
+impl Seen {
+    fn is_new(&self, hash: Hash) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hash)
+    }
 }
 
 /// The options of a plain writable mount.
@@ -63,73 +122,95 @@ pub fn writable() -> MountOptions {
     }
 }
 
-/// Runs `workload` on a file system of `kib` KiB, and judges its crashes. The number of distinct images.
+/// Runs `workload` on a file system of `kib` KiB, and judges its crashes. Counts those images that are
+/// not in `seen`.
 ///
 /// # Errors
 /// The first crash that does harm.
-pub fn enumerate(workload: &Workload, kind: &Kind, kib: u64, effort: Effort) -> Result<usize> {
-    let directory = tempfile::tempdir()?;
-    let image = directory.path().join("image");
-    fs::write(&image, vec![STALE; usize::try_from(kib)? * 1024])?;
-    let mut mke2fs = Command::new("mke2fs");
-    mke2fs.args(["-q", "-F", "-E", "nodiscard"]).args(kind.format).arg(&image);
-    succeed(&mut mke2fs)?;
-    let device = Arc::new(Recording::new(fs::read(&image)?));
+pub fn enumerate(
+    workload: &Workload,
+    kind: &Kind,
+    (kib, effort): (u64, Effort),
+    seen: &Seen,
+) -> Result<Counts> {
+    let directory = working_directory()?;
+    let image = mkfs(directory.path(), kind, kib)?;
     let mut options = writable();
     options.writing.data = Some(kind.data);
+    let device = Arc::new(MemDevice::new(fs::read(&image)?));
     let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved)?;
-    (workload.work)(&filesystem, &|step| device.mark(step))?;
+    (workload.prepare)(&filesystem)?;
     filesystem.unmount()?;
-    fs::write(&image, device.contents())?;
-    must_be_clean(&image).context("without a crash")?;
-    judge_all(workload, &device, &image, effort)
+    let judge = Judge::new(directory.path(), &device.contents())?;
+    let device = Arc::new(Recording::new(device.contents()));
+    let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved)?;
+    let recorder = Recorder::new(&filesystem, &device)?;
+    (workload.work)(&recorder)?;
+    let states = recorder.states();
+    if filesystem.is_writable() {
+        filesystem.unmount()?;
+        judge.must_be_clean(&device.contents()).context("without a crash")?;
+    }
+    let content = match kind.data {
+        DataMode::Journal if workload.whole => Content::Whole,
+        DataMode::Journal | DataMode::Ordered => Content::Pieces,
+        DataMode::Writeback => Content::Any,
+    };
+    judge_all(&device, (&states, content), (&judge, effort), seen)
 }
 
 fn judge_all(
-    workload: &Workload,
     device: &Recording,
-    image: &Path,
-    effort: Effort,
-) -> Result<usize> {
-    let (mut seen, mut result) = (HashSet::new(), Ok(()));
-    let sampling = Sampling { subsets: effort.subsets, torn: 0, sector: 512, seed: 1 };
+    (states, content): (&States, Content),
+    (judge, effort): (&Judge, Effort),
+    seen: &Seen,
+) -> Result<Counts> {
+    let (mut counts, mut index, mut result) = (Counts::default(), 0, Ok(()));
+    // How much was promised of each image when it was judged.
+    let mut judged: HashMap<Hash, usize> = HashMap::new();
+    // Superblocks have no second copy that a reader could know to be newer: the kernel, too, needs
+    // their 1024 bytes to be written whole.
+    let sampling = Sampling { subsets: effort.subsets, torn: effort.torn, sector: 1024, seed: 1 };
     device.history().crashes(sampling, |crash| {
-        if seen.insert(Sha256::digest(&crash.bytes)) {
-            let judged = seen.len() % effort.judged == 0;
-            let place = format!("after {} writes, {}", crash.writes, crash.how);
-            result = judge(workload, crash, image, judged).context(place);
+        index += 1;
+        if index % effort.stride != 0 {
+            return true;
         }
-        result.is_ok() && seen.len() < effort.most
+        let (hash, promised) = (Sha256::digest(&crash.bytes).into(), states.promised(crash.step));
+        let before = judged.insert(hash, promised);
+        if before == Some(promised) {
+            return true;
+        }
+        let fresh = before.is_none() && seen.is_new(hash);
+        let by = By {
+            anybody: fresh,
+            e2fsck: fresh && counts.engine % effort.e2fsck == 0,
+            kernel: fresh && counts.engine % effort.kernel == 0 && judge.kernel.is_some(),
+        };
+        let place = format!("after {} writes, {}", crash.writes, crash.how);
+        result = judge.judge(crash.bytes, (states, crash.step), content, by).context(place);
+        counts +=
+            Counts { engine: fresh.into(), e2fsck: by.e2fsck.into(), kernel: by.kernel.into() };
+        result.is_ok()
     });
-    result.map(|()| seen.len())
+    result.map(|()| counts)
 }
 
-fn judge(workload: &Workload, crash: CrashImage, image: &Path, by_e2fsck: bool) -> Result<()> {
-    if by_e2fsck {
-        fs::write(image, &crash.bytes)?;
-        let output = run(Command::new("e2fsck").args(["-f", "-p"]).arg(image))?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(matches!(output.status.code(), Some(0 | 1)), "e2fsck -fp: {said}");
-        must_be_clean(image).context("recovered by e2fsck")?;
-        let device = Arc::new(MemDevice::new(fs::read(image)?));
-        let options = MountOptions { read_only: true, ..writable() };
-        let filesystem = Filesystem::mount(device, &options, &Unobserved)?;
-        (workload.check)(&filesystem, crash.step).context("recovered by e2fsck")?;
-    }
-    let device = Arc::new(MemDevice::new(crash.bytes));
-    let filesystem = Filesystem::mount(device.clone(), &writable(), &Unobserved)?;
-    (workload.check)(&filesystem, crash.step)?;
-    filesystem.unmount()?;
-    if by_e2fsck {
-        fs::write(image, device.contents())?;
-        must_be_clean(image)?;
-    }
-    Ok(())
+/// In memory where there is such a place: thousands of images are written.
+fn working_directory() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?)
 }
 
-fn must_be_clean(image: &Path) -> Result<()> {
-    let output = run(Command::new("e2fsck").args(["-f", "-n"]).arg(image))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.code() == Some(0), "e2fsck -fn: {said}");
-    Ok(())
+/// The same file system each time, but for the times in it.
+fn mkfs(directory: &Path, kind: &Kind, kib: u64) -> Result<PathBuf> {
+    const UUID: &str = "6f8a1c5e-0f43-4f0e-9d77-0a5f3c1b2e4d";
+    let image = directory.join("image");
+    fs::write(&image, vec![STALE; usize::try_from(kib)? * 1024])?;
+    let extended = format!("nodiscard,hash_seed={UUID}{}", kind.extended);
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.args(["-q", "-F", "-U", UUID, "-E", &extended]).args(kind.format).arg(&image);
+    succeed(&mut mke2fs)?;
+    ensure!(fs::metadata(&image)?.len() == kib * 1024, "mke2fs changed the size");
+    Ok(image)
 }
