@@ -82,13 +82,17 @@ fn main() -> ExitCode {
     let effort = if long {
         Effort { subsets: 1, torn: 0, stride: 1, e2fsck: 3, kernel: 8 }
     } else {
-        Effort { subsets: 1, torn: 0, stride: 13, e2fsck: 5, kernel: 10 }
+        Effort { subsets: 1, torn: 0, stride: 41, e2fsck: 3, kernel: 5 }
     };
     let begin = Instant::now();
     let (seen, total) = (Arc::new(Seen::default()), Arc::new(Mutex::new(Counts::default())));
     let mut trials = vec![trial::test("the kernel can recover crash images", host::need_root)];
-    for kind in KINDS {
-        for workload in workloads::all() {
+    for (row, kind) in KINDS.iter().enumerate() {
+        for (column, workload) in workloads::all().enumerate() {
+            // The short form tries each workload on every other kind.
+            if !long && (row + column) % 2 == 1 {
+                continue;
+            }
             let name = format!("{} on {}", workload.name, kind.name);
             let (seen, total) = (seen.clone(), total.clone());
             let kib = if kind.format == LARGE { LARGE_KIB } else { KIB };
