@@ -54,8 +54,8 @@ fn soak(access: Access, transport: Transport, shares: u32) -> Trial {
             for (name, longest, round) in rounds::ALL {
                 let at = begin.elapsed().as_secs();
                 println!("{} {}, {at} s: {name}", access.title(), transport.title());
-                run(&mut stage, *round, share.clamp(SHORTEST, *longest))
-                    .with_context(|| format!("round {number}: {name}"))?;
+                let result = run(&mut stage, *round, share.clamp(SHORTEST, *longest));
+                result.with_context(|| format!("round {number}: {name}\n{}", stage.troubles()))?;
             }
             if begin.elapsed() >= time {
                 break;

@@ -155,6 +155,13 @@ impl Stage {
         Ok(Served { mounted, connection, server: *server, fresh: Holdings::of(*server)? })
     }
 
+    /// What the server of the last mount says of the file system.
+    pub(crate) fn troubles(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let is_trouble = |line: &&str| line.contains("EXT4-fs");
+        log.lines().filter(is_trouble).collect::<Vec<_>>().join("\n")
+    }
+
     /// What the server of the last mount says.
     fn log(&self) -> PathBuf {
         self.directory.path().join("log")
