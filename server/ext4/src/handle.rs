@@ -68,8 +68,7 @@ impl Volume {
                     };
                     return if device.decide() { Ok(handle) } else { Err(would_wait()) };
                 }
-                Begun::Full(tid) if device.may_wait() => drop(self.commit(tid)?),
-                Begun::Full(_) => return Err(would_wait()),
+                Begun::Full(tid) => drop(self.commit(tid)?),
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::alloc;
 use crate::cache::Block;
+use crate::device::would_wait;
 use crate::disk::superblock::RawSuperblock;
 use crate::error::{Error, IoOp, Place, Refusal, Result};
 use crate::ids::{BlockNr, Tid};
@@ -35,8 +36,10 @@ impl Volume {
     /// while this thread has a handle open.
     ///
     /// # Errors
-    /// [`Refusal::Aborted`]; I/O errors, by which the journal is aborted.
+    /// [`Refusal::Aborted`]; I/O errors, by which the journal is aborted; `WouldBlock`, by which it is
+    /// not, for who may not wait.
     pub(crate) fn commit(&self, tid: Tid) -> Result<bool> {
+        self.must_wait()?;
         let result = self.journal().commit(self.blocks(), tid, |tid| self.fold(tid));
         self.aborting(result)
     }
@@ -82,8 +85,9 @@ impl Volume {
     /// Writes all committed changes home, or all changes where there is no log.
     ///
     /// # Errors
-    /// I/O errors, by which the journal is aborted.
+    /// As [`Volume::commit`].
     pub(crate) fn write_home(&self) -> Result<()> {
+        self.must_wait()?;
         if self.journal().has_log() {
             self.commit(self.running_tid())?;
             return self.aborting(self.journal().checkpoint(self.blocks(), true));
@@ -93,6 +97,11 @@ impl Volume {
             self.fold(self.running_tid())?;
         }
         self.aborting(self.journal().empty(self.blocks()))
+    }
+
+    /// Fails for who may not wait, before anything has begun that would fail for that half-way.
+    fn must_wait(&self) -> Result<()> {
+        if self.source().device().may_wait() { Ok(()) } else { Err(would_wait()) }
     }
 
     /// Notes an error to be recorded in the superblock with the next commit.

@@ -1,6 +1,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::device::{BlockDevice, MemDevice};
@@ -10,7 +11,9 @@ use crate::handle::Credits;
 use crate::ids::InodeNr;
 use crate::inode;
 use crate::observer::Unobserved;
-use crate::testing::{fsck_bytes, mkfs, mounted, preened, volume_on, writable};
+use crate::testing::{
+    Hurried, ROOT, fsck_bytes, mkfs, mounted, new_file, preened, volume_on, writable,
+};
 
 #[path = "external_tests.rs"]
 mod external;
@@ -35,6 +38,30 @@ fn again(bytes: Vec<u8>) -> (Arc<MemDevice>, Filesystem) {
     let device = Arc::new(MemDevice::new(bytes));
     let filesystem = mounted(&device);
     (device, filesystem)
+}
+
+/// A commit that fails half-way stops the journal, so who may not wait must not begin one.
+#[test]
+fn who_may_not_wait_does_not_commit_and_the_journal_goes_on() {
+    for options in [&["-t", "ext4"][..], &["-t", "ext2"]] {
+        let device = mkfs(8192, options);
+        let hurried = Arc::new(Hurried::new(Arc::clone(&device)));
+        hurried.patient.store(true, Ordering::Relaxed);
+        let filesystem = Filesystem::mount(hurried.clone(), &writable(), &Unobserved).unwrap();
+        let tid = set_root_uid(&filesystem, 7);
+        hurried.patient.store(false, Ordering::Relaxed);
+        let refused = |result: Result<()>| {
+            let Err(Error::Io { source, .. }) = result else { panic!("{options:?}: {result:?}") };
+            assert_eq!(source.kind(), std::io::ErrorKind::WouldBlock);
+        };
+        refused(filesystem.volume.commit(tid).map(drop));
+        refused(filesystem.volume.write_home());
+        assert!(filesystem.is_writable(), "{options:?}");
+        hurried.patient.store(true, Ordering::Relaxed);
+        set_root_uid(&filesystem, 8);
+        filesystem.unmount().unwrap();
+        assert_eq!(root_uid(device.contents()), 8);
+    }
 }
 
 const KINDS: &[&[&str]] = &[
@@ -334,25 +361,13 @@ fn with_file(data: &str) -> (Arc<MemDevice>, Filesystem, InodeNr) {
     let device = small(&[]);
     crate::testing::debugfs(&device, &format!("set_super_value default_mount_opts {data}\n"));
     let filesystem = mounted(&device);
-    let new = crate::ops::NewInode {
-        kind: crate::inode::FileKind::Regular,
-        permissions: 0o644,
-        rdev: (0, 0),
-        target: b"",
-        label: None,
-    };
-    let nr = filesystem.create(&caller(), InodeNr::ROOT, b"file", &new).unwrap().nr;
+    let nr = new_file(&filesystem, b"file");
     (device, filesystem, nr)
-}
-
-fn caller() -> crate::caller::Caller {
-    let now = crate::inode::Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
-    crate::caller::Caller { uid: 0, gid: 0, group: None, umask: 0, now }
 }
 
 fn put(filesystem: &Filesystem, nr: InodeNr, byte: u8) {
     let kind = crate::ops::WriteKind::Direct { kill_set_id: false };
-    filesystem.write(&caller(), nr, kind, (0, &[byte; 5000])).unwrap();
+    filesystem.write(&ROOT, nr, kind, (0, &[byte; 5000])).unwrap();
 }
 
 /// Whether the device has so many bytes of `byte` in a row, outside the log or not.
@@ -400,7 +415,7 @@ fn a_file_that_is_not_journalled_any_more_is_not_overwritten_by_a_replay() {
     let flags = |set: u32| {
         let old = filesystem.inode(nr).unwrap().flags.without(inode::InodeFlags::JOURNAL_DATA);
         let visible = old.bits() & inode::InodeFlags::USER_VISIBLE;
-        filesystem.set_flags(&caller(), nr, inode::InodeFlags::new(visible | set)).unwrap();
+        filesystem.set_flags(&ROOT, nr, inode::InodeFlags::new(visible | set)).unwrap();
     };
     flags(inode::InodeFlags::JOURNAL_DATA);
     put(&filesystem, nr, 0xd7);
@@ -474,8 +489,8 @@ fn a_commit_that_fails_stops_writing_and_keeps_what_was_committed() {
 #[test]
 fn fsync_commits_only_what_its_inode_is_part_of() {
     use crate::caller::Caller;
-    use crate::inode::{FileKind, Timestamp};
-    use crate::ops::{NewInode, WriteKind};
+    use crate::inode::Timestamp;
+    use crate::ops::WriteKind;
     let device = mkfs(32768, &["-t", "ext4", "-b", "4096"]);
     let filesystem = mounted(&device);
     let caller = |seconds: i64| {
@@ -484,14 +499,7 @@ fn fsync_commits_only_what_its_inode_is_part_of() {
     };
     let kind = WriteKind::Direct { kill_set_id: false };
     let make = |name: &[u8]| {
-        let new = NewInode {
-            kind: FileKind::Regular,
-            permissions: 0o644,
-            rdev: (0, 0),
-            target: b"",
-            label: None,
-        };
-        let nr = filesystem.create(&caller(0), InodeNr::ROOT, name, &new).unwrap().nr;
+        let nr = new_file(&filesystem, name);
         filesystem.write(&caller(0), nr, kind, (0, &[7; 8192])).unwrap();
         nr
     };

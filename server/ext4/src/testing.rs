@@ -2,10 +2,12 @@
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use zerocopy::FromZeros;
 
+use crate::caller::Caller;
 use crate::device::{BlockDevice, MemDevice};
 use crate::disk::checksum::ChecksumSeed;
 use crate::disk::superblock::{self, RawSuperblock};
@@ -15,6 +17,7 @@ use crate::filesystem::{Filesystem, MountOptions, WriteOptions};
 use crate::geometry::Geometry;
 use crate::ids::{BlockNr, InodeNr, in_memory};
 use crate::inode::{FileKind, Inode, InodeFlags, Timestamp};
+use crate::ops::NewInode;
 use crate::source::Source;
 use crate::superblock::Facts;
 use crate::volume::Volume;
@@ -72,28 +75,53 @@ impl Image {
     }
 }
 
-/// A device on which nobody may wait.
-pub(crate) struct Hurried(pub(crate) Arc<MemDevice>);
+/// A device on which nobody may wait, unless it is told otherwise.
+pub(crate) struct Hurried {
+    device: Arc<MemDevice>,
+    pub(crate) patient: AtomicBool,
+}
+
+impl Hurried {
+    pub(crate) fn new(device: Arc<MemDevice>) -> Self {
+        Self { device, patient: AtomicBool::default() }
+    }
+}
 
 impl BlockDevice for Hurried {
     fn size(&self) -> u64 {
-        self.0.size()
+        self.device.size()
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, into)
+        self.device.read_at(offset, into)
     }
     fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, from)
+        self.device.write_at(offset, from)
     }
     fn flush(&self) -> io::Result<()> {
-        self.0.flush()
+        self.device.flush()
     }
     fn may_wait(&self) -> bool {
-        false
+        self.patient.load(Ordering::Relaxed)
     }
     fn decide(&self) -> bool {
-        false
+        self.may_wait()
     }
+}
+
+/// The superuser, at a time that e2fsck does not take for a link of the orphan list.
+pub(crate) const ROOT: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    group: None,
+    umask: 0,
+    now: Timestamp { seconds: 1_700_000_000, nanoseconds: 0 },
+};
+
+/// Makes an empty file in the root directory.
+pub(crate) fn new_file(filesystem: &Filesystem, name: &[u8]) -> InodeNr {
+    let kind = FileKind::Regular;
+    let new = NewInode { kind, permissions: 0o644, rdev: (0, 0), target: b"", label: None };
+    filesystem.create(&ROOT, InodeNr::ROOT, name, &new).unwrap().nr
 }
 
 /// A mounted file system on `volume`.

@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::discard::take_discards;
 use super::space::Space;
+use crate::device::would_wait;
 use crate::error::{Refusal, Result};
 use crate::geometry::Geometry;
 use crate::rules::Rules;
@@ -192,7 +193,7 @@ impl Drop for Reservation<'_> {
 /// have freed would do, their commit is awaited.
 ///
 /// # Errors
-/// [`Refusal::NoSpace`], from nowhere else; [`Refusal::ReadOnly`]; those of a commit.
+/// [`Refusal::NoSpace`], from nowhere else; [`Refusal::ReadOnly`]; those of a commit; `WouldBlock`.
 pub(crate) fn reserve(volume: &Volume, clusters: u64, who: Privilege) -> Result<Reservation<'_>> {
     let space = Space::of(volume)?;
     for _ in 0..PATIENCE {
@@ -208,7 +209,8 @@ pub(crate) fn reserve(volume: &Volume, clusters: u64, who: Privilege) -> Result<
         }
         match space.newest_freed() {
             Some(tid) => drop(volume.commit(tid)?),
-            None => space.reserve.await_discard(),
+            None if volume.source().device().may_wait() => space.reserve.await_discard(),
+            None => return Err(would_wait()),
         }
         drop(take_discards(volume)?);
     }

@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_may_not_wait_does_not_wait_for_another_ones_load() {
-        let on = Hurried(Arc::default());
+        let on = Hurried::new(Arc::default());
         let cache: Arc<Cache<u32, u32>> = Arc::new(Cache::new(16));
         let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
         let loader = std::thread::spawn({

@@ -51,32 +51,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::caller::Caller;
     use crate::device::MemDevice;
     use crate::error::Error;
-    use crate::ids::InodeNr;
-    use crate::inode::{FileKind, Timestamp};
-    use crate::ops::{NewInode, WriteKind};
-    use crate::testing::{self, Hurried};
-
-    const ROOT: Caller = Caller {
-        uid: 0,
-        gid: 0,
-        group: None,
-        umask: 0,
-        now: Timestamp { seconds: 1_700_000_000, nanoseconds: 0 },
-    };
+    use crate::ops::WriteKind;
+    use crate::testing::{self, Hurried, ROOT, new_file};
 
     /// A file of 64 KiB, which is on the device.
     fn with_a_file(filesystem: &Filesystem) -> Arc<Inode> {
-        let new = NewInode {
-            kind: FileKind::Regular,
-            permissions: 0o644,
-            rdev: (0, 0),
-            target: b"",
-            label: None,
-        };
-        let nr = filesystem.create(&ROOT, InodeNr::ROOT, b"file", &new).unwrap().nr;
+        let nr = new_file(filesystem, b"file");
         let kind = WriteKind::Direct { kill_set_id: false };
         assert_eq!(filesystem.write(&ROOT, nr, kind, (0, &[7; 1 << 16])).unwrap(), 1 << 16);
         filesystem.sync().unwrap();
@@ -118,7 +100,7 @@ mod tests {
         let nr = with_a_file(&writer).nr;
         writer.unmount().unwrap();
         let options = testing::writable();
-        let hurried = Arc::new(Hurried(device));
+        let hurried = Arc::new(Hurried::new(device));
         let filesystem =
             Filesystem::mount(hurried, &options, &crate::observer::Unobserved).unwrap();
         let file = filesystem.inode(nr).unwrap();
