@@ -27,7 +27,7 @@ use crate::session::{Conversation, Handed, SessionError};
 use crate::sys::BlockedSignal;
 
 /// Bytes of metadata that stay in memory.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 /// What fs.fuse.max_pages_limit is if nobody changed it, and on kernels that do not have it.
 const MAX_PAGES_USUAL: u16 = 256;
 /// 4 MiB: where somebody raised the limit further, so many pages are enough.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::caller::Caller;
 use crate::device::{MemDevice, Recording, Sampling};
 use crate::disk::jbd2::MAGIC;
 use crate::error::Result;
@@ -15,11 +14,10 @@ use crate::features::Compat;
 use crate::filesystem::{Filesystem, MountOptions};
 use crate::handle::Credits;
 use crate::ids::{BlockNr, InodeNr, in_memory};
-use crate::inode::{FileKind, Timestamp};
 use crate::journal::Fault;
 use crate::observer::Unobserved;
-use crate::ops::{DirEntry, NewInode, Overhead, WriteKind};
-use crate::testing::{fsck_bytes, mkfs, preened, writable};
+use crate::ops::{DirEntry, Overhead, WriteKind};
+use crate::testing::{ROOT, fsck_bytes, mkfs, new_file, preened, writable};
 use crate::volume::Volume;
 
 /// Blocks of 1 KiB that no file has: nothing but the workloads' own checks judges their content.
@@ -147,31 +145,13 @@ fn data_is_there(filesystem: &Filesystem, step: u64) -> core::result::Result<(),
     if newest >= step { Ok(()) } else { Err(format!("at {step}: newest {newest}")) }
 }
 
-/// e2fsck takes early times of deletion for links of the orphan list.
-const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
-
-fn caller() -> Caller {
-    Caller { uid: 0, gid: 0, group: None, umask: 0, now: NOW }
-}
-
-fn file(filesystem: &Filesystem, name: &[u8]) -> InodeNr {
-    let new = NewInode {
-        kind: FileKind::Regular,
-        permissions: 0o644,
-        rdev: (0, 0),
-        target: b"",
-        label: None,
-    };
-    filesystem.create(&caller(), InodeNr::ROOT, name, &new).unwrap().nr
-}
-
 /// Each step adds to the end of a file.
 fn appended(filesystem: &Filesystem, device: &Recording) {
-    let nr = file(filesystem, b"log");
+    let nr = new_file(filesystem, b"log");
     for step in 1..=20 {
         let direct = WriteKind::Direct { kill_set_id: false };
         let place = ((step - 1) * 3000, &[APPENDED; 3000][..]);
-        filesystem.write(&caller(), nr, direct, place).unwrap();
+        filesystem.write(&ROOT, nr, direct, place).unwrap();
         filesystem.sync().unwrap();
         filesystem.volume.write_late().unwrap();
         device.mark(step);
@@ -203,16 +183,16 @@ fn open_files(filesystem: &Filesystem, device: &Recording) {
     let mut open = Vec::new();
     for step in 1..=16_u64 {
         let name = step.to_string();
-        open.push(file(filesystem, name.as_bytes()));
+        open.push(new_file(filesystem, name.as_bytes()));
         filesystem.sync().unwrap();
-        filesystem.unlink(&caller(), InodeNr::ROOT, name.as_bytes()).unwrap();
+        filesystem.unlink(&ROOT, InodeNr::ROOT, name.as_bytes()).unwrap();
         filesystem.sync().unwrap();
         device.mark(step);
         if step % 3 == 0 {
-            filesystem.forget(open.remove(0), NOW).unwrap();
+            filesystem.forget(open.remove(0), ROOT.now).unwrap();
         }
     }
-    filesystem.forget_all(NOW).unwrap();
+    filesystem.forget_all(ROOT.now).unwrap();
 }
 
 /// Once the orphans are freed, what is in use has a name; ten inodes have none by design, and the

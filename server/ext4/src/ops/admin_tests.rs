@@ -6,21 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::caller::Caller;
 use crate::device::{BlockDevice, MemDevice};
 use crate::ids::InodeNr;
-use crate::inode::{FileKind, Timestamp};
 use crate::observer::Unobserved;
-use crate::ops::{NewInode, WriteKind};
-use crate::testing::{fsck_bytes, mkfs, mounted, writable};
-
-const ROOT: Caller = Caller {
-    uid: 0,
-    gid: 0,
-    group: None,
-    umask: 0,
-    now: Timestamp { seconds: 1_700_000_000, nanoseconds: 0 },
-};
+use crate::ops::WriteKind;
+use crate::testing::{ROOT, fsck_bytes, mkfs, mounted, new_file, writable};
 
 /// Overwrites what is discarded, so that nothing that was in use can be among it unseen.
 struct Shredding {
@@ -61,14 +51,7 @@ fn shredding(device: &Arc<MemDevice>, discard: bool) -> (Arc<Shredding>, Filesys
 }
 
 fn write(filesystem: &Filesystem, name: &[u8], bytes: &[u8]) -> InodeNr {
-    let new = NewInode {
-        kind: FileKind::Regular,
-        permissions: 0o644,
-        rdev: (0, 0),
-        target: b"",
-        label: None,
-    };
-    let nr = filesystem.create(&ROOT, InodeNr::ROOT, name, &new).unwrap().nr;
+    let nr = new_file(filesystem, name);
     let kind = WriteKind::Direct { kill_set_id: false };
     assert_eq!(filesystem.write(&ROOT, nr, kind, (0, bytes)).unwrap(), bytes.len());
     filesystem.close(nr).unwrap();

@@ -4,22 +4,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::alloc::Privilege;
-use crate::caller::Caller;
 use crate::device::MemDevice;
 use crate::evict;
 use crate::filesystem::Filesystem;
-use crate::inode::{self, Timestamp};
+use crate::inode;
 use crate::ops::SetAttr;
-use crate::testing::{debugfs, filesystem, fsck, mkfs, volume_on};
+use crate::testing::{ROOT, debugfs, filesystem, fsck, mkfs, volume_on};
 use crate::xattr::Mode;
-
-const ROOT: Caller = Caller {
-    uid: 0,
-    gid: 0,
-    group: None,
-    umask: 0,
-    now: Timestamp { seconds: 1_700_000_000, nanoseconds: 0 },
-};
 
 fn fresh(options: &[&str]) -> (Arc<MemDevice>, Filesystem, Vec<InodeNr>) {
     let device = mkfs(16384, options);
