@@ -18,6 +18,7 @@ mod policy;
 mod privileges;
 mod remount;
 mod report;
+mod scheduling;
 mod session;
 mod share;
 mod source;

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 
 use crate::connect::{Contact, ServerProcess};
 use crate::report::{Explain, Failure, plain};
+use crate::scheduling;
 use crate::sys::launch::{Identity, Launch, LaunchError, launch};
 use crate::sys::open::{Pinned, log_file, well_known};
 use crate::sys::socket::Socket;
@@ -57,6 +58,7 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
     let (socket, theirs) = Socket::pair().or_system_failure("cannot make a socket")?;
     let null = well_known("/dev/null", OFlags::RDWR).or_system_failure("cannot open /dev/null")?;
     let log = log(start, &null)?;
+    let is_idle = scheduling::session_is_group();
     let run = |arguments: &[&CStr], identity| {
         launch(&Launch {
             program: program.as_fd(),
@@ -65,6 +67,7 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
             null: null.as_fd(),
             log: log.as_fd(),
             identity,
+            is_idle,
         })
     };
     let contained = [c"fuse4fs-server", c"--spawned"];

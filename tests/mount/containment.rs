@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use fuse4fs_tests::command;
 use fuse4fs_tests::host::Mounted;
 use fuse4fs_tests::product::{Product, loops_below};
 use fuse4fs_tests::shared::Golden;
@@ -20,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             few_fds,
         ),
         trial::test("every thread of the server is filtered", every_thread_is_filtered),
+        trial::test("the server shares CPUs as a group, and is of their idle class", idle_class),
     ]
 }
 
@@ -129,5 +132,32 @@ fn every_thread_is_filtered() -> Result<()> {
         threads += 1;
     }
     ensure!(threads > 0, "no threads");
+    serving.mounted.unmount()
+}
+
+fn idle_class() -> Result<()> {
+    const POLICY: usize = 38;
+    const SCHED_IDLE: &str = "5";
+    if std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled")?.trim() != "1" {
+        return trial::skip("the kernel makes no group of a session");
+    }
+    let groups = std::fs::read_to_string("/proc/self/cgroup")?;
+    let is_root = groups.lines().any(|line| line.ends_with(":cpu:/"));
+    if !is_root || !Path::new("/sys/fs/cgroup/cpu/release_agent").exists() {
+        return trial::skip("this is a control group of CPUs");
+    }
+    let serving = serving()?;
+    let group = |process: &Path| std::fs::read_to_string(process.join("autogroup"));
+    let (theirs, ours) = (group(&serving.process)?, group(Path::new("/proc/self"))?);
+    ensure!(theirs != ours, "the server's group is ours, {ours}");
+    for entry in std::fs::read_dir(serving.process.join("task"))? {
+        let entry = entry?;
+        // What follows the name, which is in parentheses, begins with the third field.
+        let stat = std::fs::read_to_string(entry.path().join("stat"))?;
+        let (_, stat) = stat.rsplit_once(") ").context("stat")?;
+        ensure!(stat.split(' ').nth(POLICY) == Some(SCHED_IDLE), "{stat}");
+        let class = command::succeed(Command::new("ionice").arg("-p").arg(entry.file_name()))?;
+        ensure!(class.trim() == "best-effort: prio 4", "for disks: {class}");
+    }
     serving.mounted.unmount()
 }

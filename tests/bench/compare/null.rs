@@ -18,9 +18,10 @@ pub(crate) fn role() -> Option<PathBuf> {
     std::env::var_os(TARGET).map(PathBuf::from)
 }
 
-/// Starts one. It ends with its mount.
+/// Starts one, in a session and a scheduling class as the server's. It ends with its mount.
 pub(crate) fn start(target: &Path, rings: bool) -> Result<Child> {
-    let mut server = Command::new(std::env::current_exe()?);
+    let mut server = Command::new("setsid");
+    server.args(["chrt", "--idle", "0"]).arg(std::env::current_exe()?);
     server.env(TARGET, target);
     if rings {
         server.env(RINGS, "1");

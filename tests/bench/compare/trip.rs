@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +27,10 @@ const WARMING: Duration = Duration::from_secs(5);
 pub(crate) const ROWS: &[Row] = &[
     row("getattr, 1 client", |b, s| getattr(b, s, "ro", 1)),
     row("getattr, 4 clients", |b, s| getattr(b, s, "ro", 4)),
+    row("getattr, 1 client, busy CPUs", |b, s| {
+        let _busy = Busy::start()?;
+        getattr(b, s, "ro", 1)
+    }),
     row("getattr, 1 client, mounted rw", |b, s| getattr(b, s, "rw", 1)),
     row("getattr, 4 clients, mounted rw", |b, s| getattr(b, s, "rw", 4)),
     row("lookup, 1 client", |b, s| lookup(b, s, "ro", 1)),
@@ -36,6 +41,30 @@ pub(crate) const ROWS: &[Row] = &[
 
 const fn row(name: &'static str, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
     Row { name, unit: Unit::Microseconds, who: Who::Null, measure }
+}
+
+/// A process for each CPU that never sleeps, of another session than we and the servers.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start() -> Result<Self> {
+        let cpus = std::thread::available_parallelism()?.get();
+        let mut busy = Self(Vec::new());
+        for _ in 0..cpus {
+            let mut shell = Command::new("setsid");
+            busy.0.push(shell.args(["sh", "-c", "while :; do :; done"]).spawn()?);
+        }
+        Ok(busy)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// How many names: of 40,000 the blocks would not all stay in 8 MiB, which is what the server keeps.
