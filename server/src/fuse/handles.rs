@@ -6,7 +6,7 @@
 //! # Locking
 //! The table's lock is a leaf, held for moments.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::Errno;

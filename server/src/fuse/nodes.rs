@@ -8,7 +8,7 @@
 //! # Locking
 //! The lock of the counts is a leaf, held for moments.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::collections::hash_map::Entry;
 
 use fuse4fs_ext4::ids::InodeNr;

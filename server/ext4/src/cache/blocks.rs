@@ -81,10 +81,10 @@ impl Blocks {
                 let current = loaded.take().filter(|(_, seen)| *seen == shard.departures);
                 let newest = shard.newest(nr).cloned().or(current.map(|(block, _)| block));
                 if let Some(newest) = newest {
-                    let mut bytes: Box<[u8]> = newest.bytes().into();
+                    let mut bytes = shard.copy(&newest);
+                    drop(newest);
                     let value = edit(&mut bytes).map_err(|error| error.at_block(nr))?;
-                    let block = Arc::new(Block::written(nr, bytes));
-                    return Ok((value, shard.blocks.entry(nr).or_default().put(tid, block)));
+                    return Ok((value, shard.put(nr, tid, bytes)));
                 }
                 shard.departures
             };
@@ -95,7 +95,7 @@ impl Blocks {
     /// Makes `bytes` the version of `tid`, whatever the block held. True if that is the first.
     pub(crate) fn replace(&self, nr: BlockNr, tid: Tid, bytes: Box<[u8]>) -> bool {
         let Some(mut shard) = self.dirty.shard(nr) else { return false };
-        shard.blocks.entry(nr).or_default().put(tid, Arc::new(Block::written(nr, bytes)))
+        shard.put(nr, tid, bytes)
     }
 
     /// The block was freed in `tid`: what that transaction made of it does not count. Older versions

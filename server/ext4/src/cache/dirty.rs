@@ -1,9 +1,9 @@
 //! Blocks that are newer than the device's copies, by number: each as the transactions that are not
 //! home yet see it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Block;
@@ -47,19 +47,19 @@ impl Versions {
         self.iter().find(|version| tid.reached(version.tid))
     }
 
-    /// Makes `block` the version of `tid`, which no other is newer than. True if `tid` had none.
-    pub(crate) fn put(&mut self, tid: Tid, block: Arc<Block>) -> bool {
+    /// Makes `block` the version of `tid`, which no other is newer than. The one that `tid` had.
+    pub(crate) fn put(&mut self, tid: Tid, block: Arc<Block>) -> Option<Arc<Block>> {
         if self.revoked == Some(tid) {
             self.revoked = None;
         }
         let old = self.newest.replace(Version { tid, block });
         match old {
-            Some(old) if old.tid == tid => false,
+            Some(old) if old.tid == tid => Some(old.block),
             Some(old) => {
                 self.older.insert(0, old);
-                true
+                None
             }
-            None => true,
+            None => None,
         }
     }
 
@@ -83,12 +83,34 @@ pub(crate) struct Shard {
     /// How often a block left this shard: while it stands still, what was read of the device is as
     /// new as it was.
     pub(crate) departures: u64,
+    /// The bytes of a version that nobody has any more, for the next one.
+    spare: Option<Box<[u8]>>,
 }
 
 impl Shard {
     /// The newest version of `nr`.
     pub(crate) fn newest(&self, nr: BlockNr) -> Option<&Arc<Block>> {
         self.blocks.get(&nr)?.newest().map(|version| &version.block)
+    }
+
+    /// Makes `bytes` the version of `tid` of `nr`. True if that is the first.
+    pub(crate) fn put(&mut self, nr: BlockNr, tid: Tid, bytes: Box<[u8]>) -> bool {
+        let block = Arc::new(Block::written(nr, bytes));
+        let old = self.blocks.entry(nr).or_default().put(tid, block);
+        let is_first = old.is_none();
+        self.spare = old.and_then(Arc::into_inner).map(Block::into_bytes).or(self.spare.take());
+        is_first
+    }
+
+    /// A copy of `block` to edit.
+    pub(crate) fn copy(&mut self, block: &Block) -> Box<[u8]> {
+        match self.spare.take() {
+            Some(mut bytes) if bytes.len() == block.bytes().len() => {
+                bytes.copy_from_slice(block.bytes());
+                bytes
+            }
+            _ => block.bytes().into(),
+        }
     }
 
     /// Forgets `nr` if nothing is known of it any more.
@@ -135,5 +157,28 @@ impl Dirty {
         }
         numbers.sort_unstable();
         numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_somebody_still_reads_keeps_its_bytes() {
+        let (mut shard, nr, tid) = (Shard::default(), BlockNr::new(1), Tid::new(1));
+        assert!(shard.put(nr, tid, vec![1; 8].into()));
+        let reader = shard.newest(nr).cloned().unwrap();
+        for byte in 2..5 {
+            let mut bytes = shard.copy(&shard.newest(nr).cloned().unwrap());
+            assert_eq!(*bytes, [byte - 1; 8]);
+            bytes.fill(byte);
+            assert!(!shard.put(nr, tid, bytes));
+            assert_eq!(*reader.bytes(), [1; 8]);
+        }
+        assert!(shard.spare.is_some());
+        // Of another size nothing is taken.
+        let small = Block::written(BlockNr::new(2), vec![7; 4].into());
+        assert_eq!(*shard.copy(&small), [7; 4]);
     }
 }

@@ -46,6 +46,10 @@ impl Block {
         self.nr
     }
 
+    fn into_bytes(self) -> Box<[u8]> {
+        self.bytes
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

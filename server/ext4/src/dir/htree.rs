@@ -30,6 +30,7 @@ pub(super) fn most_levels(dir: &Directory<'_>) -> u8 {
 /// The root of an index, checked.
 pub(super) struct Root {
     block: Arc<Block>,
+    count: usize,
     indirect_levels: u8,
     pub(super) hasher: Hasher,
 }
@@ -40,7 +41,7 @@ impl Root {
     /// # Errors
     /// `Dx…` corruption; I/O errors.
     pub(super) fn read(dir: &Directory<'_>) -> Result<Self> {
-        let (block, _) = read_node(dir, Role::Root, LogicalBlock::new(0))?;
+        let (block, count) = read_node(dir, Role::Root, LogicalBlock::new(0))?;
         let info = dx::root_info(block.bytes(), most_levels(dir))
             .map_err(|error| dir.located(error, &block))?;
         let version = HashVersion::from_disk(info.hash_version)
@@ -50,7 +51,7 @@ impl Root {
             return Err(dir.corrupt(Some(block.nr()), kind));
         };
         let hasher = Hasher::new(&dir.volume.geometry, version);
-        Ok(Self { block, indirect_levels: info.indirect_levels, hasher })
+        Ok(Self { block, count, indirect_levels: info.indirect_levels, hasher })
     }
 }
 
@@ -59,13 +60,15 @@ fn read_node(dir: &Directory<'_>, role: Role, at: LogicalBlock) -> Result<(Arc<B
     let block = dir.block_or_hole_error(at)?;
     let seed = dir.inode.checksum_seed;
     // The shape first: a block of another kind in this place has no checksum of this kind.
-    let count = dx::entries(dir.layout, role, block.bytes())
-        .map(<[RawDxEntry]>::len)
-        .and_then(|count| {
-            block.verify_once(|bytes| dx::check_tail(dir.layout, role, seed, bytes))?;
-            Ok(count)
-        })
-        .map_err(|error| dir.located(error, &block))?;
+    let entries = dx::entries(dir.layout, role, block.bytes());
+    let checked = entries.and_then(|entries| {
+        block.verify_once(|bytes| {
+            dx::check_order(entries)?;
+            dx::check_tail(dir.layout, role, seed, bytes)
+        })?;
+        Ok(entries.len())
+    });
+    let count = checked.map_err(|error| dir.located(error, &block))?;
     Ok((block, count))
 }
 
@@ -107,8 +110,7 @@ pub(super) struct Path<'a> {
 impl<'a> Path<'a> {
     /// Goes down to the leaf that holds `hash`.
     pub(super) fn probe(dir: &'a Directory<'a>, root: &Root, hash: u32) -> Result<Self> {
-        let count = dx::entries(dir.layout, Role::Root, root.block.bytes())?.len();
-        let top = Level { block: root.block.clone(), role: Role::Root, count, at: 0 };
+        let top = Level { block: root.block.clone(), role: Role::Root, count: root.count, at: 0 };
         let mut path = Self { dir, levels: vec![top], low: 0, left: dir.budget() };
         path.descend(root.indirect_levels, Some(hash))?;
         Ok(path)

@@ -6,8 +6,7 @@
 //! # Invariant
 //! An inode that is not listed was changed by committed transactions only.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use crate::ids::{InodeNr, Tid, in_memory};
@@ -39,7 +38,7 @@ pub(crate) struct Changed {
 
 impl Default for Changed {
     fn default() -> Self {
-        Self { shards: core::array::from_fn(|_| Mutex::new((HashMap::new(), MANY))) }
+        Self { shards: core::array::from_fn(|_| Mutex::new((HashMap::default(), MANY))) }
     }
 }
 

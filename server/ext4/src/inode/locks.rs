@@ -4,9 +4,9 @@
 //! Rank "inode operation", the kernel's i_rwsem. Several at once only through `Filesystem::lock_all`,
 //! which takes them in ascending order. The table's own locks are leaves.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwLock};
 
 use crate::ids::{InodeNr, in_memory};

@@ -15,8 +15,7 @@ mod list;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use crate::device::{self, BlockDevice};
