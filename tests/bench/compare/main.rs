@@ -1,8 +1,8 @@
 //! fuse4fs beside the kernel's ext4 and fuse2fs: the same loop device, the same loops, one run.
 //!
 //! `cargo bench -p fuse4fs-tests --bench compare -- [--rounds N] [--rows A,B] [--systems A,B]
-//! [--limit SECONDS] [--directory D] [--quick]`, as root; `scripts/install-tools bench` installs
-//! fuse2fs. Prints tables of medians, of ratios to the kernel, and of what round trips take beyond
+//! [--limit SECONDS] [--directory D] [--options OPTIONS] [--quick]`, as root; `scripts/install-tools bench` installs
+//! fuse2fs. OPTIONS are of mounts of ours, such as writeback_cache=on. Prints tables of medians, of ratios to the kernel, and of what round trips take beyond
 //! those to a server that does nothing; asserts nothing. Systems take turns within a round, so that a
 //! machine that gets slower slows all of them. A system that a row takes longer than the limit is
 //! stopped there and not measured again; `<` and `>` say so. Needs 5 GiB.
@@ -41,6 +41,8 @@ struct Options {
     directory: PathBuf,
     limit: Duration,
     quick: bool,
+    /// Mount options of ours, behind a comma.
+    ours: String,
 }
 
 /// One line of the table: its name, and how it is measured.
@@ -138,7 +140,7 @@ fn run() -> Result<()> {
         println!("{PARAMETER} is {}; Y while a mount with rings is made", parameter.before());
     }
     let scale = if options.quick { QUICK } else { FULL };
-    let bench = Bench::prepare(&options.directory, &scale, options.limit)?;
+    let bench = Bench::prepare(&options, &scale)?;
     for (title, rows) in TABLES {
         let has = |system: &System| rows.iter().any(|row| row.who.includes(*system));
         let systems = options.systems.iter().copied().filter(has).collect();
@@ -189,6 +191,7 @@ fn options() -> Result<Options> {
         systems: System::ALL.to_vec(),
         directory: std::env::temp_dir(),
         limit: Duration::from_secs(20),
+        ours: String::new(),
         quick: false,
     };
     let mut arguments = std::env::args().skip(1);
@@ -200,6 +203,7 @@ fn options() -> Result<Options> {
             "--rounds" => options.rounds = value()?.parse()?,
             "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
             "--limit" => options.limit = Duration::from_secs(value()?.parse()?),
+            "--options" => options.ours = format!(",{}", value()?),
             "--directory" => options.directory = value()?.into(),
             "--systems" => {
                 options.systems = value()?.split(',').map(System::named).collect::<Result<_>>()?;

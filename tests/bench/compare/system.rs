@@ -13,7 +13,7 @@ use fuse4fs_tests::product::Product;
 use fuse4fs_tests::uring::Parameter;
 
 use crate::limit::Limit;
-use crate::{Scale, null, read};
+use crate::{Options, Scale, null, read};
 
 /// What serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +78,8 @@ pub(crate) struct Bench {
     system: Cell<System>,
     limit: RefCell<Arc<Limit>>,
     patience: Duration,
+    /// Mount options of ours, behind a comma.
+    ours: String,
 }
 
 /// A mounted system.
@@ -90,13 +92,14 @@ pub(crate) struct Mount {
 
 impl Bench {
     /// Makes the images.
-    pub(crate) fn prepare(directory: &Path, scale: &Scale, patience: Duration) -> Result<Self> {
+    pub(crate) fn prepare(options: &Options, scale: &Scale) -> Result<Self> {
         let product = Product::release()?;
-        let directory = tempfile::tempdir_in(directory)?;
+        let directory = tempfile::tempdir_in(&options.directory)?;
         std::fs::create_dir(directory.path().join("mnt"))?;
+        let (patience, ours) = (options.limit, options.ours.clone());
         let limit = RefCell::new(Arc::new(Limit::of(patience)));
         let system = Cell::new(System::Kernel);
-        let bench = Self { product, directory, system, limit, patience };
+        let bench = Self { product, directory, system, limit, patience, ours };
         read::populate(&bench, scale)?;
         Ok(bench)
     }
@@ -167,7 +170,7 @@ impl Bench {
                 let ring = self.system.get().has_rings();
                 let ring = if ring { "io_uring=on" } else { "io_uring=off" };
                 let mut helper = Command::new(self.product.helper());
-                helper.arg("-o").arg(format!("{options},server=spawn,{ring}"));
+                helper.arg("-o").arg(format!("{options},server=spawn,{ring}{}", self.ours));
                 helper
             }
             System::Fuse2fs => {
