@@ -41,35 +41,59 @@ const LARGE: &[&str] = &["-t", "ext4", "-b", "4096", "-J", "size=4", "-N", "256"
 const ALL_QUOTAS: &str = ",quotatype=usrquota:grpquota:prjquota";
 
 const KINDS: &[Kind] = &[
-    Kind { name: "ext4", format: EXT4, extended: "", data: DataMode::Ordered },
-    Kind { name: "ext3", format: EXT3, extended: "", data: DataMode::Ordered },
+    Kind { name: "ext4", format: EXT4, extended: "", journal_kib: None, data: DataMode::Ordered },
+    Kind { name: "ext3", format: EXT3, extended: "", journal_kib: None, data: DataMode::Ordered },
     Kind {
         name: "ext4 with orphan file, inline data and bigalloc",
         format: FEATURES,
         extended: "",
+        journal_kib: None,
         data: DataMode::Ordered,
     },
-    Kind { name: "ext4 with quotas", format: QUOTA, extended: ALL_QUOTAS, data: DataMode::Ordered },
-    Kind { name: "ext4 with data=journal", format: EXT4, extended: "", data: DataMode::Journal },
+    Kind {
+        name: "ext4 with quotas",
+        format: QUOTA,
+        extended: ALL_QUOTAS,
+        journal_kib: None,
+        data: DataMode::Ordered,
+    },
+    Kind {
+        name: "ext4 with data=journal",
+        format: EXT4,
+        extended: "",
+        journal_kib: None,
+        data: DataMode::Journal,
+    },
     Kind {
         name: "inline data and bigalloc with data=journal",
         format: FEATURES,
         extended: "",
+        journal_kib: None,
         data: DataMode::Journal,
     },
     Kind {
         name: "ext4 without checksums and with data=writeback",
         format: PLAIN,
         extended: "",
+        journal_kib: None,
         data: DataMode::Writeback,
     },
     Kind {
         name: "ext4 with large blocks and ea_inode",
         format: LARGE,
         extended: "",
+        journal_kib: None,
+        data: DataMode::Ordered,
+    },
+    Kind {
+        name: "ext4 with an external journal",
+        format: EXTERNAL,
+        extended: "",
+        journal_kib: Some(1536),
         data: DataMode::Ordered,
     },
 ];
+const EXTERNAL: &[&str] = &["-t", "ext4", "-b", "1024", "-N", "256"];
 const KIB: u64 = 6144;
 const LARGE_KIB: u64 = 12_288;
 

@@ -1,5 +1,6 @@
 //! Crash images recovered by the kernel's ext4.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,38 +14,64 @@ use crate::command::sh;
 use crate::tree::Tree;
 use crate::{host, mount_walk};
 
-/// A loop device that is mounted again and again.
+/// A file as a loop device, which stays for as long as it is open or mounted, however this process ends.
 #[derive(Debug)]
-pub(super) struct Kernel {
+struct Loop {
     device: File,
     path: PathBuf,
     backing: PathBuf,
+}
+
+impl Loop {
+    fn new(backing: PathBuf, size: usize) -> Result<Self> {
+        File::create(&backing)?.set_len(size as u64)?;
+        let path = sh("losetup", ["--find".as_ref(), "--show".as_ref(), backing.as_os_str()])?;
+        let path = PathBuf::from(path.trim_end());
+        let device = OpenOptions::new().read(true).write(true).open(&path);
+        sh("losetup", ["--detach".as_ref(), path.as_os_str()])?;
+        Ok(Self { device: device?, path, backing })
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        // By the device, so that its pages are what is written, and then past them, as data are read.
+        self.device.write_all_at(bytes, 0)?;
+        Ok(self.device.sync_all()?)
+    }
+}
+
+/// A file system that is mounted again and again.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    image: Loop,
+    journal: Option<Loop>,
     place: PathBuf,
     flags: MountFlags,
 }
 
 impl Kernel {
-    /// One on a file in `directory` for file systems like the one in `bytes`. `None` for who may not
-    /// mount. What this kernel cannot write (quotas, without CONFIG_QFMT_V2) it mounts read-only: it
-    /// replays the log all the same.
+    /// One with files in `directory` for file systems like the one in `image`, whose external journal
+    /// is in `journal` unless that is empty. `None` for who may not mount. What this kernel cannot
+    /// write (quotas, without CONFIG_QFMT_V2) it mounts read-only: it replays the log all the same.
     ///
     /// # Errors
     /// What losetup(8) says.
-    pub(super) fn new(directory: &Path, bytes: &[u8]) -> Result<Option<Self>> {
+    pub(super) fn new(directory: &Path, (image, journal): (&[u8], &[u8])) -> Result<Option<Self>> {
         if host::need_root().is_err() {
             return Ok(None);
         }
-        let (backing, place) = (directory.join("kernel"), directory.join("mounted"));
-        File::create(&backing)?.set_len(bytes.len() as u64)?;
+        let place = directory.join("mounted");
         fs::create_dir(&place)?;
-        let path = sh("losetup", ["--find".as_ref(), "--show".as_ref(), backing.as_os_str()])?;
-        let path = PathBuf::from(path.trim_end());
-        let device = OpenOptions::new().read(true).write(true).open(&path);
-        // It stays for as long as it is open or mounted, however this process ends.
-        sh("losetup", ["--detach".as_ref(), path.as_os_str()])?;
-        let flags = MountFlags::NOATIME;
-        let mut kernel = Self { device: device?, path, backing, place, flags };
-        kernel.write(bytes)?;
+        let journal_device = match journal {
+            [] => None,
+            journal => Some(Loop::new(directory.join("kernel-journal"), journal.len())?),
+        };
+        let mut kernel = Self {
+            image: Loop::new(directory.join("kernel"), image.len())?,
+            journal: journal_device,
+            place,
+            flags: MountFlags::NOATIME,
+        };
+        kernel.write((image, journal))?;
         match kernel.mount() {
             Err(Errno::INVAL) => kernel.flags |= MountFlags::RDONLY,
             Err(error) => return Err(error.into()),
@@ -53,28 +80,36 @@ impl Kernel {
         Ok(Some(kernel))
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        // By the device, so that its pages are what is written, and then past them, as data are read.
-        self.device.write_all_at(bytes, 0)?;
-        Ok(self.device.sync_all()?)
+    fn write(&self, (image, journal): (&[u8], &[u8])) -> Result<()> {
+        self.image.write(image)?;
+        self.journal.as_ref().map_or(Ok(()), |device| device.write(journal))
     }
 
     fn mount(&self) -> rustix::io::Result<()> {
-        mount(&self.path, &self.place, "ext4", self.flags, None)
+        let journal = self.journal.as_ref();
+        let options = journal.map(|device| format!("journal_path={}", device.path.display()));
+        let options = options.map(CString::new).transpose().map_err(|_| Errno::INVAL)?;
+        mount(&self.image.path, &self.place, "ext4", self.flags, options.as_deref())
     }
 
-    /// Mounts a device that holds `bytes` and ends the mount: the tree that was seen, and the file
-    /// that holds what is left, if the kernel finished with all.
+    /// Mounts devices that hold these bytes and ends the mount: the tree that was seen, and all bytes
+    /// that are left, if the kernel finished with all.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn recover(&self, bytes: &[u8]) -> Result<(Tree, Option<&Path>)> {
+    pub(super) fn recover(&self, bytes: (&[u8], &[u8])) -> Result<(Tree, Option<Vec<u8>>)> {
         self.write(bytes)?;
         self.mount()?;
         let tree = mount_walk::walk(&self.place);
         umount(&self.place)?;
-        let left = (!self.flags.contains(MountFlags::RDONLY)).then_some(&*self.backing);
-        Ok((tree?, left))
+        if self.flags.contains(MountFlags::RDONLY) {
+            return Ok((tree?, None));
+        }
+        let mut left = fs::read(&self.image.backing)?;
+        if let Some(journal) = &self.journal {
+            left.extend(fs::read(&journal.backing)?);
+        }
+        Ok((tree?, Some(left)))
     }
 }
 

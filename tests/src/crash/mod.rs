@@ -2,23 +2,22 @@
 //! by the kernel. All must see the same tree, one that the workload went through, not older than what
 //! it synced, and leave nothing to repair.
 
+mod disks;
 mod judge;
 mod kernel;
 mod recorder;
 mod states;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
-use fuse4fs_ext4::device::{MemDevice, Recording, Sampling};
-use fuse4fs_ext4::{DataMode, Filesystem, MountOptions, Unobserved, WriteOptions};
+use anyhow::{Context, Result};
+use fuse4fs_ext4::device::{Recording, Sampling};
+use fuse4fs_ext4::{DataMode, Filesystem, MountOptions, WriteOptions};
 use sha2::{Digest, Sha256};
 
-use crate::command::succeed;
+use disks::Disks;
 use judge::{By, Judge};
 pub use recorder::Recorder;
 pub use states::Synced;
@@ -64,6 +63,8 @@ pub struct Kind {
     pub format: &'static [&'static str],
     /// Further extended options (-E), each after a comma.
     pub extended: &'static str,
+    /// Of an external journal, KiB.
+    pub journal_kib: Option<u64>,
     /// How it is mounted.
     pub data: DataMode,
 }
@@ -134,22 +135,21 @@ pub fn enumerate(
     seen: &Seen,
 ) -> Result<Counts> {
     let directory = working_directory()?;
-    let image = mkfs(directory.path(), kind, kib)?;
+    let disks = Disks::make(directory.path(), kind, kib)?;
     let mut options = writable();
     options.writing.data = Some(kind.data);
-    let device = Arc::new(MemDevice::new(fs::read(&image)?));
-    let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved)?;
+    let (filesystem, memory) = disks.mount_bytes(&disks.read()?, &options)?;
     (workload.prepare)(&filesystem)?;
     filesystem.unmount()?;
-    let judge = Judge::new(directory.path(), &device.contents())?;
-    let device = Arc::new(Recording::new(device.contents()));
-    let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved)?;
+    let device = Arc::new(Recording::new(memory.contents()));
+    let filesystem = disks.mount_recorded(&device, &options)?;
+    let judge = Judge::new(directory.path(), disks, &memory.contents())?;
     let recorder = Recorder::new(&filesystem, &device)?;
     (workload.work)(&recorder)?;
     let states = recorder.states();
     if filesystem.is_writable() {
         filesystem.unmount()?;
-        judge.must_be_clean(&device.contents()).context("without a crash")?;
+        judge.disks.must_be_clean(&device.contents()).context("without a crash")?;
     }
     let content = match kind.data {
         DataMode::Journal if workload.whole => Content::Whole,
@@ -188,7 +188,7 @@ fn judge_all(
             kernel: fresh && counts.engine % effort.kernel == 0 && judge.kernel.is_some(),
         };
         let place = format!("after {} writes, {}", crash.writes, crash.how);
-        result = judge.judge(crash.bytes, (states, crash.step), content, by).context(place);
+        result = judge.judge(&crash.bytes, (states, crash.step), content, by).context(place);
         counts +=
             Counts { engine: fresh.into(), e2fsck: by.e2fsck.into(), kernel: by.kernel.into() };
         result.is_ok()
@@ -200,17 +200,4 @@ fn judge_all(
 fn working_directory() -> Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     Ok(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?)
-}
-
-/// The same file system each time, but for the times in it.
-fn mkfs(directory: &Path, kind: &Kind, kib: u64) -> Result<PathBuf> {
-    const UUID: &str = "6f8a1c5e-0f43-4f0e-9d77-0a5f3c1b2e4d";
-    let image = directory.join("image");
-    fs::write(&image, vec![STALE; usize::try_from(kib)? * 1024])?;
-    let extended = format!("nodiscard,hash_seed={UUID}{}", kind.extended);
-    let mut mke2fs = Command::new("mke2fs");
-    mke2fs.args(["-q", "-F", "-U", UUID, "-E", &extended]).args(kind.format).arg(&image);
-    succeed(&mut mke2fs)?;
-    ensure!(fs::metadata(&image)?.len() == kib * 1024, "mke2fs changed the size");
-    Ok(image)
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, IoOp, Place, Result};
 pub(crate) use counted::Counted;
 pub use file::FileDevice;
 pub use mem::MemDevice;
-pub use recording::{CrashImage, History, Recording, Sampling};
+pub use recording::{CrashImage, History, Part, Recording, Sampling};
 
 /// A device or image that holds a file system. Offsets and lengths are bytes.
 ///

@@ -5,6 +5,8 @@
 //! short ones, in any order.
 
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -16,8 +18,13 @@ const PIECE: usize = 4096;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Write { offset: u64, bytes: Box<[u8]>, through: bool },
-    Flush,
+    Write {
+        offset: u64,
+        bytes: Box<[u8]>,
+        through: bool,
+    },
+    /// Of the bytes in a range.
+    Flush(Range<u64>),
     Mark(u64),
 }
 
@@ -39,6 +46,12 @@ impl Recording {
     /// From now on what `step` stands for must survive any crash. Steps ascend from 1.
     pub fn mark(&self, step: u64) {
         self.events.lock().push(Event::Mark(step));
+    }
+
+    /// The bytes in `range` as a device by itself: flushed, they alone are.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, range: Range<u64>) -> Part {
+        Part { whole: Arc::clone(self), range }
     }
 
     /// All bytes as they are now.
@@ -84,7 +97,48 @@ impl BlockDevice for Recording {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.events.lock().push(Event::Flush);
+        self.events.lock().push(Event::Flush(0..u64::MAX));
+        Ok(())
+    }
+}
+
+/// One of several devices that are recorded together.
+#[derive(Debug)]
+pub struct Part {
+    whole: Arc<Recording>,
+    range: Range<u64>,
+}
+
+impl Part {
+    /// Where `len` bytes from `offset` on are in the whole.
+    fn place(&self, offset: u64, len: usize) -> io::Result<u64> {
+        let start = self.range.start.checked_add(offset);
+        let end = start.and_then(|start| start.checked_add(on_disk(len)));
+        end.filter(|end| *end <= self.range.end)
+            .and(start)
+            .ok_or(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+impl BlockDevice for Part {
+    fn size(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.whole.read_at(self.place(offset, into.len())?, into)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.whole.record(self.place(offset, from.len())?, from, false)
+    }
+
+    fn write_through(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.whole.record(self.place(offset, from.len())?, from, true)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.whole.events.lock().push(Event::Flush(self.range.clone()));
         Ok(())
     }
 }
@@ -141,7 +195,7 @@ impl History {
         };
         for event in &self.events {
             match event {
-                Event::Flush => walk.flush(),
+                Event::Flush(range) => walk.flush(range),
                 Event::Mark(step) => {
                     walk.step = *step;
                     if !each(walk.image(|_| true, "after a step")) {
@@ -169,8 +223,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn flush(&mut self) {
-        for event in self.pending.drain(..) {
+    fn flush(&mut self, range: &Range<u64>) {
+        let is_flushed = |event: &mut &Event| match event {
+            Event::Write { offset, .. } => range.contains(offset),
+            Event::Flush(_) | Event::Mark(_) => true,
+        };
+        for event in self.pending.extract_if(.., is_flushed) {
             apply(&mut self.durable, event, PIECE, |_| true);
         }
     }
@@ -296,6 +354,34 @@ mod tests {
         });
         assert!(seen.iter().all(|(image, step)| *step == 0 || image[1] == 1));
         assert!(seen.iter().any(|(image, step)| *step == 1 && image[0] == 0));
+    }
+
+    #[test]
+    fn a_flush_of_one_part_leaves_the_others_as_they_are() {
+        let sector = [1; SECTOR];
+        let whole = Arc::new(Recording::new(vec![0; 4 * SECTOR]));
+        let (front, back) = (whole.part(0..1024), whole.part(1024..2048));
+        assert_eq!((front.size(), back.size()), (1024, 1024));
+        front.write_at(512, &sector).unwrap();
+        back.write_at(0, &sector).unwrap();
+        back.flush().unwrap();
+        whole.mark(1);
+        back.write_through(512, &sector).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        whole.history().crashes(SUBSETS, |image| {
+            if image.step == 1 {
+                seen.insert(image.bytes.chunks(SECTOR).map(|bytes| bytes[0]).collect::<Vec<_>>());
+            }
+            true
+        });
+        let all = [[0, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 0], [0, 1, 1, 1]];
+        assert_eq!(seen, all.iter().map(|image| image.to_vec()).collect());
+        let mut back_as_read = [0; SECTOR];
+        back.read_at(512, &mut back_as_read).unwrap();
+        assert_eq!(back_as_read, sector);
+        for outside in [front.read_at(513, &mut [0; SECTOR]), back.write_at(u64::MAX, &sector)] {
+            assert_eq!(outside.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
     }
 
     #[test]
