@@ -15,7 +15,7 @@ use fuse4fs_ext4::device::FileDevice;
 use fuse4fs_ext4::ids::InodeNr;
 use fuse4fs_ext4::{Caller, Error, FileKind, Filesystem, NewInode, Refusal, Timestamp, Unobserved};
 use fuse4fs_tests::crash::writable;
-use fuse4fs_tests::{command, host, image, trial};
+use fuse4fs_tests::{command, host, trial};
 
 fn main() -> ExitCode {
     trial::run(
@@ -44,7 +44,7 @@ fn many() -> Result<()> {
     timed("searched", || expect_found(&fs, dir, count))?;
     fs.unmount()?;
     commits.join().ok().context("commits")?.or_else(aborted)?;
-    timed("checked", || image::check(&image))?;
+    timed("checked", || check(&image))?;
     let fs = mount(&image)?;
     timed("emptied", || {
         for number in 0..count {
@@ -57,7 +57,14 @@ fn many() -> Result<()> {
         expect_listed(&fs, dir, 0)
     })?;
     fs.unmount()?;
-    timed("checked", || image::check(&image))
+    timed("checked", || check(&image))
+}
+
+/// Nothing to repair, however long it takes to see that.
+fn check(image: &Path) -> Result<()> {
+    let status = Command::new("e2fsck").arg("-fn").arg(image).status()?;
+    ensure!(status.success(), "e2fsck -fn: {status}");
+    Ok(())
 }
 
 /// The journal stops with the unmount.

@@ -57,6 +57,8 @@ pub struct Geometry {
     pub checksum_seed: ChecksumSeed,
     /// s_creator_os is Linux; other systems' inodes carry no checksum.
     pub made_by_linux: bool,
+    /// s_creator_os is the Hurd: what Linux uses for i_version is a block of the inode's (h_i_translator).
+    pub made_by_hurd: bool,
     /// Owners are 16 bits wide (EXT4_DEFM_UID16).
     pub short_ids: bool,
     /// s_hash_seed of directory indexes.
@@ -128,6 +130,7 @@ impl Geometry {
             features,
             checksum_seed: checksum_seed(raw, features),
             made_by_linux: raw.creator_os.get() == OS_LINUX,
+            made_by_hurd: raw.creator_os.get() == OS_HURD,
             short_ids: raw.default_mount_opts.get() & DEFM_UID16 != 0,
             hash_seed: raw.hash_seed.map(|word| word.get()),
             hash_unsigned: raw.flags.get() & FLAG_UNSIGNED_HASH != 0,

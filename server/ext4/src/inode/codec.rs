@@ -59,13 +59,19 @@ pub(super) fn decode_any(nr: InodeNr, bytes: &[u8], geometry: &Geometry) -> Resu
         ctime: timestamp(raw.ctime.get(), parts.extra.ctime_extra.get()),
         crtime: (parts.times >= inode::WITH_CRTIME)
             .then(|| timestamp(parts.extra.crtime.get(), parts.extra.crtime_extra.get())),
-        version: u64::from(raw.version.get()) | u64::from(parts.extra.version_hi.get()) << 32,
+        version: version(&parts, geometry),
         rdev: rdev(kind, &raw.block),
         xattr_block: xattr_block(nr, &parts, geometry)?,
         block: raw.block,
         tail: tail(&parts, bytes.len()),
         checksum_seed,
     })
+}
+
+/// i_version, which the Hurd has no place for.
+fn version(parts: &Parts<'_>, geometry: &Geometry) -> u64 {
+    let (low, high) = (parts.fixed.version.get(), parts.extra.version_hi.get());
+    if geometry.made_by_hurd { 0 } else { u64::from(low) | u64::from(high) << 32 }
 }
 
 /// What the inode in the record `bytes` is charged for; nothing for a free one. Unchecked.

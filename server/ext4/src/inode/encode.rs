@@ -72,7 +72,9 @@ fn fixed(inode: &Inode, record: &mut [u8], geometry: &Geometry) -> Result<()> {
     raw.ctime.set(seconds(inode.ctime, false));
     raw.mtime.set(seconds(inode.mtime, false));
     raw.links_count.set(inode.links);
-    raw.version = low32(inode.version);
+    if !geometry.made_by_hurd {
+        raw.version = low32(inode.version);
+    }
     raw.block = inode.block;
     raw.generation.set(inode.generation);
     let acl = inode.xattr_block.map_or(0, |block| block.get());
@@ -107,7 +109,9 @@ fn extra(inode: &Inode, record: &mut [u8], geometry: &Geometry) -> Result<()> {
     };
     let (mut extra, _) = RawExtra::read_from_prefix(behind).map_err(|_| bad_extra(inode, size))?;
     extra.extra_isize.set(size);
-    extra.version_hi = low32(inode.version >> 32);
+    if !geometry.made_by_hurd {
+        extra.version_hi = low32(inode.version >> 32);
+    }
     let wide = |time| U32::new(seconds(time, true));
     (extra.ctime_extra, extra.mtime_extra) = (wide(inode.ctime), wide(inode.mtime));
     extra.atime_extra = wide(inode.atime);

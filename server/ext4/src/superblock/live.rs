@@ -64,6 +64,7 @@ struct Waiting {
     first: Option<ErrorRecord>,
     last: Option<ErrorRecord>,
     large_file: bool,
+    attributes: bool,
 }
 
 /// The superblock while it is mounted.
@@ -77,6 +78,8 @@ pub(crate) struct Live {
     waiting: Mutex<Waiting>,
     /// The superblock says or will say that files may be larger than 2 GiB.
     large_files: AtomicBool,
+    /// It says or will say that inodes may have extended attributes.
+    attributes: AtomicBool,
     /// s_kbytes_written at the mount, and what was written since.
     written: Option<(u64, Arc<Counted>)>,
 }
@@ -92,6 +95,7 @@ impl Live {
             has_sum: geometry.features.metadata_csum(),
             counters: Counters::default(),
             waiting: Mutex::default(),
+            attributes: geometry.features.compat.contains(Compat::EXT_ATTR).into(),
             large_files: geometry.features.ro_compat.contains(RoCompat::LARGE_FILE).into(),
             written: None,
         }
@@ -156,11 +160,19 @@ impl Live {
         }
     }
 
+    /// Inside a handle: an inode gets an attribute, which the superblock says from its transaction on.
+    pub(crate) fn note_attributes(&self) {
+        if !self.attributes.swap(true, Ordering::Relaxed) {
+            self.waiting.lock().attributes = true;
+        }
+    }
+
     /// Whether there is anything to fold into the superblock.
     pub(crate) fn is_waiting(&self) -> bool {
         let waiting = self.waiting.lock();
         waiting.errors > 0
             || waiting.large_file
+            || waiting.attributes
             || self.counters.get().is_some_and(|now| Some(now) != waiting.written)
     }
 
@@ -181,6 +193,9 @@ impl Live {
         }
         if core::mem::take(&mut waiting.large_file) {
             raw.allow_large_files();
+        }
+        if core::mem::take(&mut waiting.attributes) {
+            raw.allow_attributes();
         }
         if let Some((so_far, device)) = &self.written {
             raw.kbytes_written = so_far.saturating_add(device.written() / 1024).into();
@@ -262,10 +277,20 @@ impl RawSuperblock {
 
     /// A superblock of revision 0 has no features: it becomes one of revision 1, which says what was
     /// fixed before.
-    fn allow_large_files(&mut self) {
+    fn allow_features(&mut self) {
         if self.rev_level.get() == 0 {
             (self.rev_level, self.first_ino, self.inode_size) = (1.into(), 11.into(), 128.into());
         }
+    }
+
+    /// Kernel: fs/ext4/xattr.c `ext4_xattr_update_super_block`
+    fn allow_attributes(&mut self) {
+        self.allow_features();
+        self.feature_compat = (self.feature_compat.get() | Compat::EXT_ATTR.bits()).into();
+    }
+
+    fn allow_large_files(&mut self) {
+        self.allow_features();
         let large = RoCompat::LARGE_FILE.bits();
         self.feature_ro_compat = (self.feature_ro_compat.get() | large).into();
     }

@@ -66,6 +66,9 @@ pub(crate) fn set(set: &mut Set<'_, '_, '_>, change: Change<'_>) -> Result<()> {
         let fresh = fresh.filter(|_| find(list, change).is_some());
         block::replace(set, list, block::Users { fresh, gone: gone(&lists.block) })?;
     }
+    if change.value.is_some() {
+        volume.superblock.note_attributes();
+    }
     Ok(())
 }
 

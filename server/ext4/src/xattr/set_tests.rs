@@ -10,10 +10,14 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::caller::Caller;
 use crate::device::MemDevice;
+use crate::disk::superblock::{OFFSET, RawSuperblock};
 use crate::error::Error;
+use crate::features::Compat;
 use crate::filesystem::Filesystem;
+use crate::ids::in_memory;
 use crate::inode::Timestamp;
-use crate::testing::{debugfs, filesystem, fsck, mkfs, volume_on};
+use crate::observer::Unobserved;
+use crate::testing::{debugfs, filesystem, fsck, fsck_bytes, mkfs, volume_on, writable};
 
 const FILES: usize = 4;
 
@@ -228,4 +232,33 @@ fn an_old_inode_gets_room_for_attributes() {
     fsck(&fs.volume, &device);
     let again = filesystem(volume_on(&device));
     assert_eq!(again.xattr(&again.inode(nrs[0]).unwrap(), b"user.a").unwrap(), b"small");
+}
+
+/// Mounts what [`fresh`] makes, and sets `value` as an attribute of each file; what is left then.
+fn after_set(options: &[&str], value: &[u8]) -> Vec<u8> {
+    let (device, fs, nrs) = fresh(options);
+    drop(fs);
+    let fs = Filesystem::mount(device.clone(), &writable(), &Unobserved).unwrap();
+    for nr in nrs {
+        fs.set_xattr(&CALLER, nr, (b"user.name", value), Mode::Any, false).unwrap();
+    }
+    fs.unmount().unwrap();
+    device.contents()
+}
+
+#[test]
+fn the_first_attribute_makes_the_superblock_say_that_there_are_some() {
+    for options in [&["-t", "ext4", "-O", "^ext_attr"][..], &["-t", "ext2", "-r", "0"]] {
+        let bytes = after_set(options, &[b'v'; 700]);
+        let superblock = in_memory(OFFSET);
+        let raw = RawSuperblock::parse(bytes[superblock..].first_chunk().unwrap()).unwrap();
+        assert!(raw.features().compat.contains(Compat::EXT_ATTR), "{options:?}");
+        fsck_bytes(&bytes);
+    }
+}
+
+#[test]
+fn inodes_of_the_hurd_have_no_version() {
+    // It is where the Hurd has a block of the inode's.
+    fsck_bytes(&after_set(&["-t", "ext2", "-I", "128", "-o", "hurd"], b"value"));
 }

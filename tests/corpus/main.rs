@@ -1,0 +1,106 @@
+//! Every image of the corpus of hostile and odd file systems, read and changed by the engine. Whatever
+//! it holds: no panic, no hang, little memory; what the kernel can read we read alike, or refuse it; and
+//! what e2fsck found sound is sound after changes.
+//!
+//! An image is opened by a child of this process, which has limits. `FUSE4FS_REPORT=FILE` writes the
+//! table of docs/hostile-images.md there, which the last test compares with what is committed.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod change;
+mod child;
+mod manifest;
+mod report;
+mod walk;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use fuse4fs_tests::{command, shared, trial};
+use libtest_mimic::Trial;
+
+use child::{How, Outcome};
+use manifest::Row;
+use report::{Line, Report};
+
+fn main() -> ExitCode {
+    if let Some(job) = child::job() {
+        return child::run(&job);
+    }
+    let rows = match manifest::read() {
+        Ok(rows) => rows,
+        Err(error) => {
+            let skipped = trial::test("the corpus is there", move || Err(error));
+            return trial::run(None, vec![skipped]);
+        }
+    };
+    let report = Arc::new(Mutex::new(Report::default()));
+    let trials = rows.into_iter().map(|row| examine(row, &report)).collect();
+    let code = trial::run(Some(2), trials);
+    let report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("{}", report.summary());
+    if let Some(file) = std::env::var_os("FUSE4FS_REPORT")
+        && let Err(error) = std::fs::write(&file, report.table())
+    {
+        println!("{}: {error}", file.display());
+        return ExitCode::FAILURE;
+    }
+    code
+}
+
+fn examine(row: Row, report: &Arc<Mutex<Report>>) -> Trial {
+    let report = Arc::clone(report);
+    trial::test(row.name.clone(), move || {
+        let line = judge(&row)?;
+        report.lock().unwrap_or_else(PoisonError::into_inner).add(&row, line);
+        Ok(())
+    })
+}
+
+/// Opens one image in all ways.
+fn judge(row: &Row) -> Result<Line> {
+    let directory = tempfile::tempdir_in(child::place())?;
+    let image = directory.path().join("image");
+    shared::unpack(&row.packed, &image)?;
+    let stale = child::open(How::Stale, &image).context("read without its journal")?;
+    let recovered = child::open(How::Recovered, &image).context("read with its journal")?;
+    let was_sound = row.is_sound && (!row.is_dirty || is_sound_recovered(&image)?);
+    let changed = child::open(How::Changed, &image).context("changed")?;
+    let sound = (was_sound && changed.mount.is_ok()).then(|| e2fsck(&["-fn"], &image));
+    if let Some((code, said)) = sound.transpose()? {
+        ensure!(code == Some(0), "sound before the changes, and now e2fsck -fn says: {said}");
+    }
+    compare(row, &stale)?;
+    Ok(Line { stale, recovered, changed, was_sound })
+}
+
+/// What the kernel read without an error is what we read, unless we refuse some of it.
+fn compare(row: &Row, ours: &Outcome) -> Result<()> {
+    let Some(theirs) = &row.digest else { return Ok(()) };
+    let is_stricter = ours.mount.is_err() || !ours.errors.is_empty();
+    if is_stricter || ours.digest == *theirs || !ours.complete {
+        return Ok(());
+    }
+    bail!("read without an error, but not as the kernel: {} and {theirs}", ours.digest)
+}
+
+/// Whether e2fsck finds nothing to repair once it has replayed the journal, in a copy.
+fn is_sound_recovered(image: &Path) -> Result<bool> {
+    let copy = image.with_extension("copy");
+    std::fs::copy(image, &copy)?;
+    e2fsck(&["-fy", "-E", "journal_only"], &copy)?;
+    let (code, _) = e2fsck(&["-fn"], &copy)?;
+    Ok(code == Some(0))
+}
+
+/// The exit code of e2fsck, and what it said.
+fn e2fsck(how: &[&str], image: &Path) -> Result<(Option<i32>, String)> {
+    let output = command::run(Command::new("e2fsck").args(how).arg(image))?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
