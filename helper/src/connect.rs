@@ -24,6 +24,8 @@ pub(crate) struct Contact {
     pub(crate) server: ServerProcess,
     /// Who started the server, for people.
     pub(crate) origin: String,
+    /// Its tasks are a group by themselves for the scheduler.
+    pub(crate) is_group: bool,
 }
 
 /// The server's process; killed when this is dropped, unless [`Self::leave`] came first.
@@ -114,6 +116,8 @@ fn connect(path: &Path) -> io::Result<Contact> {
                     socket,
                     server: ServerProcess::default(),
                     origin: format!("systemd ({})", path.display()),
+                    // The unit has a weight of its own.
+                    is_group: true,
                 });
             }
         }

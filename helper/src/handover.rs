@@ -67,6 +67,12 @@ impl Handover {
         self.parts.extend(file.map(|file| (FdRole::MemoryPressure, file)));
     }
 
+    /// /proc/loadavg, by which the server knows whether CPUs are busy.
+    pub(crate) fn add_load(&mut self) {
+        let file = well_known("/proc/loadavg", OFlags::RDONLY).ok();
+        self.parts.extend(file.map(|file| (FdRole::Load, file)));
+    }
+
     pub(crate) fn roles(&self) -> Result<FdList, Failure> {
         let roles: Vec<FdRole> = self.parts.iter().map(|(role, _)| *role).collect();
         FdList::try_from(roles).map_err(Failure::mount)

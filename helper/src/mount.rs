@@ -171,6 +171,9 @@ impl Job<'_> {
             self.reporter.verbose(&self.shown, NO_WAITING);
         }
         handover.add_memory_pressure(session.state.server_pid);
+        if session.state.is_group {
+            handover.add_load();
+        }
         let session = session.request(self.request(&handover, device)?, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(handover);

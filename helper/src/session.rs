@@ -24,13 +24,17 @@ const MAX_PROGRESS_RATE: u32 = 200;
 
 /// Connected, nothing said.
 #[derive(Debug)]
-pub(crate) struct Fresh;
+pub(crate) struct Fresh {
+    is_group: bool,
+}
 /// Both sides have agreed on a version.
 #[derive(Debug)]
 pub(crate) struct Greeted {
     pub(crate) welcome: Welcome,
     /// The server's pid here; 0 if it has none.
     pub(crate) server_pid: i32,
+    /// See [`Contact::is_group`].
+    pub(crate) is_group: bool,
 }
 /// The mount was sent; the verdict is out.
 #[derive(Debug)]
@@ -60,8 +64,8 @@ pub(crate) struct Session<S> {
 
 impl Session<Fresh> {
     pub(crate) fn new(contact: Contact, interruptions: OwnedFd, timeout: Duration) -> Self {
-        let Contact { socket, server, origin: _ } = contact;
-        Self { socket, server, interruptions, timeout, state: Fresh }
+        let Contact { socket, server, origin: _, is_group } = contact;
+        Self { socket, server, interruptions, timeout, state: Fresh { is_group } }
     }
 
     /// Hello and Welcome.
@@ -77,7 +81,8 @@ impl Session<Fresh> {
             return Err(misbehaved("spoke out of turn"));
         };
         welcome.check().map_err(|error| misbehaved(&format!("cannot be talked to: {error}")))?;
-        Ok(self.become_state(Greeted { welcome, server_pid: pid }))
+        let is_group = self.state.is_group;
+        Ok(self.become_state(Greeted { welcome, server_pid: pid, is_group }))
     }
 }
 

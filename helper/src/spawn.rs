@@ -58,7 +58,6 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
     let (socket, theirs) = Socket::pair().or_system_failure("cannot make a socket")?;
     let null = well_known("/dev/null", OFlags::RDWR).or_system_failure("cannot open /dev/null")?;
     let log = log(start, &null)?;
-    let is_idle = scheduling::session_is_group();
     let run = |arguments: &[&CStr], identity| {
         launch(&Launch {
             program: program.as_fd(),
@@ -67,7 +66,6 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
             null: null.as_fd(),
             log: log.as_fd(),
             identity,
-            is_idle,
         })
     };
     let contained = [c"fuse4fs-server", c"--spawned"];
@@ -82,7 +80,12 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
         },
     };
     let pidfd = pidfd.map_err(|error| explain(&error, &path))?;
-    Ok(Contact { socket, server: ServerProcess::new(pidfd), origin: format!("{}", path.display()) })
+    Ok(Contact {
+        socket,
+        server: ServerProcess::new(pidfd),
+        origin: format!("{}", path.display()),
+        is_group: scheduling::session_is_group(),
+    })
 }
 
 fn explain(error: &LaunchError, path: &Path) -> Failure {

@@ -18,6 +18,9 @@ pub enum FdRole {
     MemoryPressure,
     /// The external journal's device, in the same mode as the device.
     Journal,
+    /// /proc/loadavg, by which a server whose tasks are a group by themselves for the scheduler knows
+    /// when its threads may be of the idle class.
+    Load,
 }
 
 /// Roles of the descriptors of one message, in the order they were sent; [`crate::MAX_FDS`] at most.

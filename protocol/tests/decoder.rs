@@ -76,7 +76,7 @@ fn variants_that_do_not_exist_are_refused() {
     malformed(&[&[0, 0, 0, 1, 0, 0, 0, 4][..], &[0; 16]].concat());
     malformed(&[&[0, 0, 0, 3, 0, 0, 0, 7][..], &[0; 8]].concat());
     assert!(decode::<LogLevel>(&[0, 0, 0, 5]).is_err());
-    assert!(decode::<FdRole>(&[0, 0, 0, 6]).is_err());
+    assert!(decode::<FdRole>(&[0, 0, 0, 7]).is_err());
     assert!(decode::<Switch>(&[0, 0, 0, 3]).is_err());
     assert!(decode::<DataMode>(&[0, 0, 0, 3]).is_err());
     assert!(decode::<Atime>(&[0, 0, 0, 3]).is_err());
@@ -192,6 +192,7 @@ fn role() -> impl Strategy<Value = FdRole> {
         FdRole::FuseClone,
         FdRole::MemoryPressure,
         FdRole::Journal,
+        FdRole::Load,
     ])
 }
 

@@ -72,6 +72,7 @@ fn a_mount_with_everything() {
         FdRole::FuseClone,
         FdRole::MemoryPressure,
         FdRole::Journal,
+        FdRole::Load,
     ];
     is(
         &ToServer::Mount(MountRequest {
@@ -84,7 +85,7 @@ fn a_mount_with_everything() {
             engine: engine_with_everything(),
         }),
         "00000001          ; Mount
-         0000000000000006 00000000 00000001 00000002 00000003 00000004 00000005 ; roles
+         0000000000000007 00000000 00000001 00000002 00000003 00000004 00000005 00000006 ; roles
          0000000000000004 73646231 ; sdb1
          01                ; read-only
          0000012c          ; 300 seconds

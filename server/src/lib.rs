@@ -84,10 +84,10 @@ fn print(text: &str) -> Result<(), Reason> {
 fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     sys::ignore(libc::SIGHUP).map_err(Reason::Socket)?;
     let socket = socket(surroundings).map_err(Reason::Socket)?;
-    let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
+    let (conversation, request, mut handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
-    let handed = clone_channels(handed);
-    let rings = match prepare_rings(&request, &handed) {
+    handed = clone_channels(handed);
+    let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,
         Err(error) => {
             conversation.refuse(RefusalKind::Internal, &format!("io_uring=on: {error}"));
@@ -122,7 +122,9 @@ fn socket(surroundings: Surroundings) -> io::Result<OwnedFd> {
 
 /// Makes rings while that is possible. What the host lacks for them is not needed to serve, unless
 /// somebody insists.
-fn prepare_rings(request: &MountRequest, handed: &Handed) -> io::Result<Option<Rings>> {
+fn prepare_rings(request: &MountRequest, handed: &mut Handed) -> io::Result<Option<Rings>> {
+    // Of no use without rings.
+    let load = handed.load.take();
     let wanted = request.serving.io_uring;
     if wanted == Switch::Off {
         return Ok(None);
@@ -133,6 +135,7 @@ fn prepare_rings(request: &MountRequest, handed: &Handed) -> io::Result<Option<R
         direct: handed.direct.as_ref().map(OwnedFd::as_fd),
     };
     let rings = Rings::prepare(doors, request.serving.cpus);
+    let rings = rings.map(|rings| rings.heeding(load, request.serving.cpus));
     match rings {
         Err(error) if wanted == Switch::On => Err(error),
         rings => Ok(rings.inspect_err(|error| tracing::debug!("no rings: {error}")).ok()),

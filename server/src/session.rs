@@ -70,13 +70,15 @@ pub(crate) struct Handed {
     pub(crate) clones: Vec<OwnedFd>,
     /// The device of an external journal.
     pub(crate) journal: Option<OwnedFd>,
+    /// /proc/loadavg, where this process is a group by itself for the scheduler.
+    pub(crate) load: Option<OwnedFd>,
 }
 
 impl Handed {
     /// The numbers of all of them.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
-        let Self { device, direct, fuse, journal, .. } = self;
-        let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref()];
+        let Self { device, direct, fuse, journal, load, .. } = self;
+        let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref(), load.as_ref()];
         singles.into_iter().flatten().chain(&self.clones).map(AsRawFd::as_raw_fd)
     }
 
@@ -88,7 +90,8 @@ impl Handed {
         if roles.len() != fds.len() {
             return Err(SessionError::Protocol("the number of descriptors is not as announced"));
         }
-        let (mut device, mut direct, mut fuse, mut journal) = (None, None, None, None);
+        let (mut device, mut direct, mut fuse) = (None, None, None);
+        let (mut journal, mut load) = (None, None);
         let mut clones = Vec::new();
         for (role, fd) in roles.iter().zip(fds) {
             check_mode(*role, &fd, request.read_only)?;
@@ -101,6 +104,7 @@ impl Handed {
                     clones.push(fd);
                     None
                 }
+                FdRole::Load => load.replace(fd),
                 FdRole::MemoryPressure => None,
             };
             if twice.is_some() {
@@ -109,7 +113,7 @@ impl Handed {
         }
         let missing = SessionError::Protocol("the device or the fuse descriptor is missing");
         let (Some(device), Some(fuse)) = (device, fuse) else { return Err(missing) };
-        Ok(Self { device, direct, fuse, clones, journal })
+        Ok(Self { device, direct, fuse, clones, journal, load })
     }
 }
 
@@ -122,6 +126,7 @@ fn check_mode(role: FdRole, fd: &OwnedFd, read_only: bool) -> Result<(), Session
             mode == if read_only { OFlags::RDONLY } else { OFlags::RDWR }
         }
         FdRole::Fuse | FdRole::FuseClone => mode == OFlags::RDWR,
+        FdRole::Load => mode == OFlags::RDONLY,
         FdRole::MemoryPressure => true,
     };
     let is_direct = role != FdRole::DeviceDirect || flags.contains(OFlags::DIRECT);

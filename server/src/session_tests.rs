@@ -103,20 +103,21 @@ fn descriptors_are_open_for_what_the_mount_does_and_no_more() {
     let direct = OFlags::DIRECT;
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let open = |flags| rustix::fs::open(file.path(), flags, rustix::fs::Mode::empty()).unwrap();
-    let roles = [FdRole::Device, FdRole::DeviceDirect, FdRole::Journal, FdRole::Fuse];
+    let roles = [FdRole::Device, FdRole::DeviceDirect, FdRole::Journal, FdRole::Fuse, FdRole::Load];
     // The request's read-only, then the mode of each descriptor, then whether that is right.
     for (read_only, modes, right) in [
-        (true, [ro, ro | direct, ro, rw], true),
-        (false, [rw, rw | direct, rw, rw], true),
-        (true, [rw, ro | direct, ro, rw], false),
-        (true, [ro, rw | direct, ro, rw], false),
-        (true, [ro, ro, ro, rw], false),
-        (true, [ro, ro | direct, rw, rw], false),
-        (true, [ro, ro | direct, ro, ro], false),
-        (false, [ro, rw | direct, rw, rw], false),
-        (false, [OFlags::WRONLY, rw | direct, rw, rw], false),
-        (false, [rw, ro | direct, rw, rw], false),
-        (false, [rw, rw | direct, ro, rw], false),
+        (true, [ro, ro | direct, ro, rw, ro], true),
+        (false, [rw, rw | direct, rw, rw, ro], true),
+        (true, [rw, ro | direct, ro, rw, ro], false),
+        (true, [ro, rw | direct, ro, rw, ro], false),
+        (true, [ro, ro, ro, rw, ro], false),
+        (true, [ro, ro | direct, rw, rw, ro], false),
+        (true, [ro, ro | direct, ro, ro, ro], false),
+        (false, [ro, rw | direct, rw, rw, ro], false),
+        (false, [OFlags::WRONLY, rw | direct, rw, rw, ro], false),
+        (false, [rw, ro | direct, rw, rw, ro], false),
+        (false, [rw, rw | direct, ro, rw, ro], false),
+        (true, [ro, ro | direct, ro, rw, rw], false),
     ] {
         let (helper, greeted) = greeted();
         let fds = modes.map(open);
@@ -125,7 +126,7 @@ fn descriptors_are_open_for_what_the_mount_does_and_no_more() {
         let result = greeted.mount();
         assert_eq!(result.is_ok(), right, "read-only {read_only}, {modes:?}: {result:?}");
         if let Ok((_, _, handed)) = result {
-            assert!(handed.direct.is_some() && handed.journal.is_some());
+            assert!(handed.direct.is_some() && handed.journal.is_some() && handed.load.is_some());
         }
     }
 }

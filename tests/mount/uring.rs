@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "without the kernel's parameter /dev/fuse serves, and nobody is told",
             fallback,
         ),
+        trial::test("a ring has a thread of the idle class where the server is a group", classes),
         trial::test("io_uring=off leaves the rings alone", unwanted),
         trial::test("an aborted connection ends the server while requests are under way", aborted),
         trial::test("clients that are killed leave the mount as it was", killed),
@@ -141,27 +142,68 @@ fn ask(path: &Path) -> Result<()> {
 fn spread() -> Result<()> {
     const ASKED: u64 = 500;
     let serving = serving("Y", "ro")?;
-    let before = serving.threads("ring-")?;
     let set = rustix::thread::sched_getaffinity(None)?;
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-    ensure!(before.len() == cpus.len(), "{} CPUs, but {before:?}", cpus.len());
-    for cpu in cpus {
-        let path = serving.plain();
+    let rings = serving.threads("ring-")?;
+    ensure!(rings.len() == cpus.len(), "{} CPUs, but {rings:?}", cpus.len());
+    // Of both threads of each ring.
+    let slept = || -> Result<Vec<u64>> {
+        let (plain, idle) = (serving.threads("ring-")?, serving.threads("idle-")?);
+        let of = |cpu: &usize| {
+            plain.get(&format!("ring-{cpu}")).unwrap_or(&0)
+                + idle.get(&format!("idle-{cpu}")).unwrap_or(&0)
+        };
+        Ok(cpus.iter().map(of).collect())
+    };
+    for asking in &cpus {
+        let (path, asking) = (serving.plain(), *asking);
         let client = std::thread::spawn(move || -> Result<()> {
-            stay_on(cpu)?;
+            stay_on(asking)?;
             (0..ASKED).try_for_each(|_| ask(&path))
         });
-        let before = serving.threads("ring-")?;
+        let before = slept()?;
         client.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
-        let after = serving.threads("ring-")?;
-        for (name, slept) in after {
-            let slept = slept - before.get(&name).copied().unwrap_or(0);
-            let mine = name == format!("ring-{cpu}");
-            ensure!(mine == (slept > ASKED / 2), "asked on CPU {cpu}: {name} slept {slept} times");
+        for ((cpu, before), after) in cpus.iter().zip(before).zip(slept()?) {
+            let slept = after - before;
+            let mine = *cpu == asking;
+            ensure!(
+                mine == (slept > ASKED / 2),
+                "asked on CPU {asking}: CPU {cpu}'s slept {slept} times"
+            );
         }
     }
-    let Serving { mounted, .. } = serving;
-    mounted.unmount()
+    serving.mounted.unmount()
+}
+
+fn classes() -> Result<()> {
+    const POLICY: usize = 38;
+    const SCHED_IDLE: &str = "5";
+    if std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled")?.trim() != "1" {
+        return trial::skip("the kernel makes no group of a session");
+    }
+    let groups = std::fs::read_to_string("/proc/self/cgroup")?;
+    let is_root = groups.lines().any(|line| line.ends_with(":cpu:/"));
+    if !is_root || !Path::new("/sys/fs/cgroup/cpu/release_agent").exists() {
+        return trial::skip("this is a control group of CPUs");
+    }
+    let serving = serving("Y", "ro,io_uring=on")?;
+    let group = |process: &Path| std::fs::read_to_string(process.join("autogroup"));
+    let (theirs, ours) = (group(&serving.process)?, group(Path::new("/proc/self"))?);
+    ensure!(theirs != ours, "the server's group is ours, {ours}");
+    let mut idle = 0;
+    for entry in std::fs::read_dir(serving.process.join("task"))? {
+        let entry = entry?;
+        let stat = std::fs::read_to_string(entry.path().join("stat"))?;
+        // What follows the name, which is in parentheses, begins with the third field.
+        let (name, rest) = stat.rsplit_once(") ").context("stat")?;
+        let is_idle = rest.split(' ').nth(POLICY) == Some(SCHED_IDLE);
+        ensure!(is_idle == name.contains("(idle-"), "{stat}");
+        idle += usize::from(is_idle);
+        let class = command::succeed(Command::new("ionice").arg("-p").arg(entry.file_name()))?;
+        ensure!(class.trim() == "best-effort: prio 4", "for disks: {class}");
+    }
+    ensure!(idle == serving.threads("ring-")?.len(), "{idle} threads of the idle class");
+    serving.mounted.unmount()
 }
 
 fn parallel() -> Result<()> {

@@ -37,8 +37,6 @@ pub(crate) struct Launch<'a> {
     pub(crate) log: BorrowedFd<'a>,
     /// In fresh namespaces as this identity; None for a plain process.
     pub(crate) identity: Option<Identity>,
-    /// In the scheduler's idle class.
-    pub(crate) is_idle: bool,
 }
 
 /// Where a start failed.
@@ -218,10 +216,8 @@ fn prepare(launch: &Launch<'_>, pipe: &PipeWriter) -> io::Result<Prepared> {
     rustix::process::chdir("/")?;
     // Away from the caller's terminal: its SIGHUP is not ours.
     rustix::process::setsid()?;
-    if launch.is_idle {
-        // Only a matter of speed; containers may forbid it.
-        let _ = become_idle();
-    }
+    // Only a matter of speed; containers may forbid it.
+    let _ = fix_disk_class();
     let program = parked(launch.program)?;
     let socket = parked(launch.socket)?;
     let null = parked(launch.null)?;
@@ -255,28 +251,15 @@ fn take_identity(identity: Identity) -> io::Result<()> {
     }
 }
 
-/// Enters the scheduler's idle class, but not that of disks, which would come with it.
+/// A thread that enters the scheduler's idle class would enter that of disks as well.
 /// Kernel: include/linux/ioprio.h
-fn become_idle() -> io::Result<()> {
+fn fix_disk_class() -> io::Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     const IOPRIO_BEST_EFFORT_4: libc::c_int = (2 << 13) | 4;
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: one call takes numbers only, the other reads `none`. Raw, as musl has no
-    // sched_setscheduler.
-    unsafe {
-        check_long(libc::syscall(
-            libc::SYS_ioprio_set,
-            IOPRIO_WHO_PROCESS,
-            0,
-            IOPRIO_BEST_EFFORT_4,
-        ))?;
-        check_long(libc::syscall(
-            libc::SYS_sched_setscheduler,
-            0,
-            libc::SCHED_IDLE,
-            &raw const none,
-        ))
-    }
+    // SAFETY: the call takes numbers only.
+    check_long(unsafe {
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_BEST_EFFORT_4)
+    })
 }
 
 fn exec(program: RawFd, arguments: &[*const c_char]) -> io::Error {

@@ -63,9 +63,12 @@ const ALWAYS: &[libc::c_long] = &[
 
 /// The argument `index` has, under `mask`, the value `value`.
 fn argument(index: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::Error> {
+    Ok(SeccompRule::new(vec![condition(index, mask, value)?])?)
+}
+
+fn condition(index: u8, mask: u64, value: u64) -> Result<SeccompCondition, seccompiler::Error> {
     let compare = SeccompCmpOp::MaskedEq(mask);
-    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Qword, compare, value)?;
-    Ok(SeccompRule::new(vec![condition])?)
+    Ok(SeccompCondition::new(index, SeccompCmpArgLen::Qword, compare, value)?)
 }
 
 fn bits(number: libc::c_int) -> u64 {
@@ -77,6 +80,7 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
     let exec = bits(libc::PROT_EXEC);
     let thread = bits(libc::CLONE_THREAD);
     let own = u64::from(std::process::id());
+    let to_idle = vec![condition(0, u64::MAX, 0)?, condition(1, u64::MAX, bits(libc::SCHED_IDLE))?];
     Ok(vec![
         // No memory that can be executed.
         (libc::SYS_mmap, argument(2, exec, 0)?),
@@ -85,6 +89,8 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
         (libc::SYS_clone, argument(0, thread, thread)?),
         // A thread's own CPU: those that serve a ring stay where its requests are made.
         (libc::SYS_sched_setaffinity, argument(0, u64::MAX, 0)?),
+        // A thread's own class, and only the lowest, which it cannot leave.
+        (libc::SYS_sched_setscheduler, SeccompRule::new(to_idle)?),
         // A ring lets go of its files, so that the device can be closed.
         (libc::SYS_io_uring_register, argument(1, u64::MAX, UNREGISTER_FILES.into())?),
         // The name of a thread.

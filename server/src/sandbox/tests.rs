@@ -67,6 +67,8 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
         ("restricting anew", libc::SYS_io_uring_register, [0, 11, 0, 0, 0]),
         ("enabling a ring", libc::SYS_io_uring_register, [0, 12, 0, 0, 0]),
         ("another's CPU", libc::SYS_sched_setaffinity, [parent, 8, path, 0, 0]),
+        ("a real-time class", libc::SYS_sched_setscheduler, [0, 1, path, 0, 0]),
+        ("another's class", libc::SYS_sched_setscheduler, [parent, 5, path, 0, 0]),
         ("bpf", libc::SYS_bpf, [0, 0, 0, 0, 0]),
         ("perf_event_open", libc::SYS_perf_event_open, [0, 0, 0, 0, 0]),
         ("userfaultfd", libc::SYS_userfaultfd, [0, 0, 0, 0, 0]),

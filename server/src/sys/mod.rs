@@ -136,3 +136,16 @@ impl BlockedSignal {
         }
     }
 }
+
+/// Enters the scheduler's idle class, for good.
+///
+/// # Errors
+/// EPERM where a filter forbids it.
+pub(crate) fn become_idle() -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads `none`, which lives on the stack. Raw, as musl has no such function.
+    let result = unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const none)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -18,11 +18,13 @@
 
 mod entry;
 mod layout;
+mod load;
 mod pool;
+mod shift;
 mod worker;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use fuse4fs_protocol::Cpus;
@@ -32,7 +34,9 @@ use tracing::debug;
 
 use self::entry::HEADER;
 use self::layout::Layout;
+use self::load::Load;
 use self::pool::{Inbox, Pool};
+use self::shift::{Shift, Shifts};
 use self::worker::{Shared, Worker};
 use super::classic::OnStop;
 use super::reply::PAGE;
@@ -71,6 +75,8 @@ pub(crate) struct Rings {
     payload: usize,
     prepared: Vec<Prepared>,
     last: Ring,
+    /// Tells when threads may be of the idle class.
+    load: Option<Arc<Load>>,
 }
 
 struct Prepared {
@@ -104,13 +110,20 @@ impl Rings {
         // It cannot reach the device, so it works when that is closed.
         let longest = prepared.iter().map(|prepared| prepared.queues.len()).max();
         let last = Ring::new(longest.unwrap_or(0), &[fuse])?;
-        Ok(Self { has_direct: direct.is_some(), payload: layout.payload, prepared, last })
+        let (has_direct, payload) = (direct.is_some(), layout.payload);
+        Ok(Self { has_direct, payload, prepared, last, load: None })
+    }
+
+    /// The same, with threads that are of the idle class while `load`, which is /proc/loadavg, allows it.
+    pub(crate) fn heeding(self, load: Option<OwnedFd>, cpus: Cpus) -> Self {
+        Self { load: load.map(|file| Arc::new(Load::new(file, cpus.online))), ..self }
     }
 
     /// The descriptors that have to stay open in the sandbox.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let bells = self.prepared.iter().map(|prepared| prepared.inbox.bell().as_raw_fd());
-        bells.chain(self.holding_device()).chain([self.last.number()])
+        let load = self.load.iter().map(|load| load.number());
+        bells.chain(self.holding_device()).chain([self.last.number()]).chain(load)
     }
 
     /// The rings that keep the device open until they are told to let it go.
@@ -138,9 +151,22 @@ impl Rings {
         });
         for prepared in self.prepared {
             let Prepared { cpu, ring, inbox, entries, queues } = prepared;
+            let shifts = Arc::new(Shifts::default());
+            let load = self.load.clone();
+            if load.is_some() {
+                let shifts = Arc::clone(&shifts);
+                shared.spawn(format!("idle-{cpu}"), move |_| {
+                    pin(cpu);
+                    shifts.work(Shift::Idle)
+                });
+            }
             shared.spawn(format!("ring-{cpu}"), move |shared| {
                 pin(cpu);
-                Worker::new(shared, ring, inbox, queues)?.run(entries)
+                let mut worker = Box::new(Worker::new(shared, ring, inbox, queues)?);
+                worker.heed(load);
+                worker.register(entries)?;
+                shifts.give(Shift::Plain, worker);
+                shifts.work(Shift::Plain)
             });
         }
         for number in 0..threads {

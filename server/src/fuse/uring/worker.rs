@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::entry::{Entry, SCRATCH};
+use super::load::{Load, Watch};
 use super::pool::{Inbox, Job, Pool};
+use super::shift::Shift;
 use super::{BELL, DEVICE, DIRECT, FUSE};
 use crate::device::without_waiting;
 use crate::fuse::classic::OnStop;
@@ -120,6 +122,8 @@ pub(super) struct Worker {
     plans: usize,
     scratch: Buffer,
     runs: Vec<Run>,
+    /// Tells when the thread of the other class is to go on.
+    watch: Option<Watch>,
 }
 
 /// A reply under way.
@@ -157,19 +161,20 @@ impl Worker {
         let left = queues.len();
         let replies = std::iter::repeat_with(Reading::default).take(left).collect();
         let (scratch, runs) = (Buffer::new(SCRATCH)?, Vec::new());
-        Ok(Self { shared, ring, inbox, queues, replies, left, plans: 0, scratch, runs })
+        let (plans, watch) = (0, None);
+        Ok(Self { shared, ring, inbox, queues, replies, left, plans, scratch, runs, watch })
     }
 
-    /// Serves until the connection is gone, or the kernel does not take the ring at all.
+    /// From now on threads change by `load`; without it they do not.
+    pub(super) fn heed(&mut self, load: Option<Arc<Load>>) {
+        self.watch = load.map(Watch::new);
+    }
+
+    /// Hands the entries to the kernel.
     ///
     /// # Errors
     /// When the ring fails.
-    pub(super) fn run(mut self, entries: Vec<arena::Entry>) -> io::Result<()> {
-        self.register(entries)?;
-        self.serve()
-    }
-
-    fn register(&mut self, entries: Vec<arena::Entry>) -> io::Result<()> {
+    pub(super) fn register(&mut self, entries: Vec<arena::Entry>) -> io::Result<()> {
         self.ring.listen(BELL)?;
         for entry in entries {
             let queue = self.queue(&entry);
@@ -182,14 +187,23 @@ impl Worker {
         self.queues.get(entry.index()).copied().unwrap_or(0)
     }
 
-    fn serve(&mut self) -> io::Result<()> {
+    /// Serves, by a thread of `class`, until one of the other is to go on: true. False once the
+    /// connection is gone, or the kernel does not take the ring at all.
+    ///
+    /// # Errors
+    /// When the ring fails.
+    pub(super) fn serve(&mut self, class: Shift) -> io::Result<bool> {
         while self.left > 0 {
             self.ring.wait()?;
             while let Some(event) = self.ring.next()? {
                 self.event(event)?;
             }
+            // Answers are submitted by whom their entries are to come back to.
+            if self.watch.as_mut().is_some_and(|watch| watch.ends(class)) {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn event(&mut self, event: Event) -> io::Result<()> {
