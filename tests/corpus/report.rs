@@ -58,7 +58,9 @@ impl Report {
             if stale.digest != *theirs {
                 sum.stricter += 1;
                 let errors = stale.errors.keys().cloned().collect::<Vec<_>>().join(", ");
+                let known = crate::KNOWN.iter().find(|(name, _)| *name == row.name);
                 let why = stale.mount.clone().err().unwrap_or(errors);
+                let why = known.map_or(why, |(_, known)| (*known).to_owned());
                 self.stricter.insert(row.name.clone(), why);
             }
         }
@@ -86,6 +88,11 @@ impl Report {
             total.fuse2fs_crashed += sum.fuse2fs_crashed;
             total
         })
+    }
+
+    /// How many images.
+    pub(crate) fn images(&self) -> usize {
+        self.total().images
     }
 
     /// One line.
@@ -126,7 +133,7 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n| read by kernel 6.1 without an error, but not by us | why |\n|---|---|"
+            "\n| read by kernel 6.1 without an error, and not so by us | why |\n|---|---|"
         );
         for (name, why) in &self.stricter {
             let _ = writeln!(text, "| {name} | {why} |");
