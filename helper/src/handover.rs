@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use fuse4fs_protocol::{FdList, FdRole, MAX_THREADS};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, PROC_SUPER_MAGIC, fstatfs};
 
 use crate::report::Failure;
 use crate::superblock::open_fuse;
@@ -67,9 +67,10 @@ impl Handover {
         self.parts.extend(file.map(|file| (FdRole::MemoryPressure, file)));
     }
 
-    /// /proc/loadavg, by which the server knows whether CPUs are busy.
+    /// /proc/loadavg, by which the server knows whether CPUs are busy. Only the kernel's own: in some
+    /// containers another server makes that file, which ours must not wait for.
     pub(crate) fn add_load(&mut self) {
-        let file = well_known("/proc/loadavg", OFlags::RDONLY).ok();
+        let file = well_known("/proc/loadavg", OFlags::RDONLY).ok().filter(is_of_kernel);
         self.parts.extend(file.map(|file| (FdRole::Load, file)));
     }
 
@@ -83,6 +84,11 @@ impl Handover {
     }
 }
 
+/// Whether `file` is in procfs itself.
+fn is_of_kernel(file: &OwnedFd) -> bool {
+    fstatfs(file).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC)
+}
+
 /// Directory of a process's cgroup (version 2). The root cgroup has no pressure of its own.
 fn cgroup(pid: i32) -> Option<String> {
     if pid <= 0 {
@@ -94,4 +100,18 @@ fn cgroup(pid: i32) -> Option<String> {
         return None;
     }
     Some(format!("{CGROUPS}/{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_told_by_procfs_alone() {
+        let mut handover = Handover::default();
+        handover.add_load();
+        assert_eq!(handover.roles().unwrap().roles(), [FdRole::Load]);
+        let other = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_of_kernel(&other.into()));
+    }
 }
