@@ -8,7 +8,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use super::shift::Shift;
+use super::shift::SchedClass;
 
 /// How often it is looked at, while there are requests.
 const PERIOD: Duration = Duration::from_millis(2);
@@ -62,7 +62,7 @@ impl Watch {
     }
 
     /// Whether a thread of the other class than `class` should go on.
-    pub(super) fn ends(&mut self, class: Shift) -> bool {
+    pub(super) fn ends(&mut self, class: SchedClass) -> bool {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return false;
@@ -73,14 +73,14 @@ impl Watch {
 }
 
 impl<L> Watch<L> {
-    fn look(&mut self, now: Instant, is_low: bool, class: Shift) -> bool {
+    fn look(&mut self, now: Instant, is_low: bool, class: SchedClass) -> bool {
         self.next = now.checked_add(PERIOD);
         if !is_low {
             self.low_since = None;
-            return class == Shift::Idle;
+            return class == SchedClass::Idle;
         }
         let since = *self.low_since.get_or_insert(now);
-        class == Shift::Plain && now.saturating_duration_since(since) >= CALM
+        class == SchedClass::Plain && now.saturating_duration_since(since) >= CALM
     }
 }
 
@@ -106,14 +106,14 @@ mod tests {
     fn a_busy_moment_ends_the_idle_class_and_only_a_calm_time_begins_it() {
         let mut watch = Watch { load: (), next: None, low_since: None };
         let (begin, step) = (Instant::now(), Duration::from_millis(4));
-        assert!(!watch.look(begin, true, Shift::Plain));
-        assert!(!watch.look(begin + 7 * step, true, Shift::Plain));
-        assert!(watch.look(begin + 8 * step, true, Shift::Plain));
-        assert!(!watch.look(begin + 9 * step, true, Shift::Idle));
-        assert!(watch.look(begin + 10 * step, false, Shift::Idle));
-        assert!(!watch.look(begin + 11 * step, false, Shift::Plain));
-        assert!(!watch.look(begin + 12 * step, true, Shift::Plain));
-        assert!(!watch.look(begin + 19 * step, true, Shift::Plain));
-        assert!(watch.look(begin + 20 * step, true, Shift::Plain));
+        assert!(!watch.look(begin, true, SchedClass::Plain));
+        assert!(!watch.look(begin + 7 * step, true, SchedClass::Plain));
+        assert!(watch.look(begin + 8 * step, true, SchedClass::Plain));
+        assert!(!watch.look(begin + 9 * step, true, SchedClass::Idle));
+        assert!(watch.look(begin + 10 * step, false, SchedClass::Idle));
+        assert!(!watch.look(begin + 11 * step, false, SchedClass::Plain));
+        assert!(!watch.look(begin + 12 * step, true, SchedClass::Plain));
+        assert!(!watch.look(begin + 19 * step, true, SchedClass::Plain));
+        assert!(watch.look(begin + 20 * step, true, SchedClass::Plain));
     }
 }

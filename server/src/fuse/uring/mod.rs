@@ -36,7 +36,7 @@ use self::entry::HEADER;
 use self::layout::Layout;
 use self::load::Load;
 use self::pool::{Inbox, Pool};
-use self::shift::{Shift, Shifts};
+use self::shift::{SchedClass, Shifts};
 use self::worker::{Shared, Worker};
 use super::classic::OnStop;
 use super::reply::PAGE;
@@ -157,7 +157,7 @@ impl Rings {
                 let shifts = Arc::clone(&shifts);
                 shared.spawn(format!("idle-{cpu}"), move |_| {
                     pin(cpu);
-                    shifts.work(Shift::Idle)
+                    shifts.work(SchedClass::Idle)
                 });
             }
             shared.spawn(format!("ring-{cpu}"), move |shared| {
@@ -165,8 +165,8 @@ impl Rings {
                 let mut worker = Box::new(Worker::new(shared, ring, inbox, queues)?);
                 worker.heed(load);
                 worker.register(entries)?;
-                shifts.give(Shift::Plain, worker);
-                shifts.work(Shift::Plain)
+                shifts.give(SchedClass::Plain, worker);
+                shifts.work(SchedClass::Plain)
             });
         }
         for number in 0..threads {

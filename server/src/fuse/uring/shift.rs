@@ -15,14 +15,14 @@ use crate::sys::become_idle;
 
 /// A class of the scheduler's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Shift {
+pub(super) enum SchedClass {
     /// SCHED_OTHER
     Plain,
     /// SCHED_IDLE
     Idle,
 }
 
-impl Shift {
+impl SchedClass {
     const fn other(self) -> Self {
         match self {
             Self::Plain => Self::Idle,
@@ -36,7 +36,7 @@ enum Turn {
     /// Somebody serves, or nobody does yet.
     #[default]
     Taken,
-    Of(Shift, Box<Worker>),
+    Of(SchedClass, Box<Worker>),
     Over,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Shifts {
 
 impl Shifts {
     /// The thread of `class` is to go on.
-    pub(super) fn give(&self, class: Shift, worker: Box<Worker>) {
+    pub(super) fn give(&self, class: SchedClass, worker: Box<Worker>) {
         self.set(Turn::Of(class, worker));
     }
 
@@ -59,7 +59,7 @@ impl Shifts {
     }
 
     /// Waits for the turn of `class`. `None` at the end.
-    fn take(&self, class: Shift) -> Option<Box<Worker>> {
+    fn take(&self, class: SchedClass) -> Option<Box<Worker>> {
         let mut turn = self.turn.lock();
         loop {
             match std::mem::take(&mut *turn) {
@@ -78,23 +78,18 @@ impl Shifts {
     ///
     /// # Errors
     /// When the ring fails.
-    pub(super) fn work(&self, class: Shift) -> io::Result<()> {
-        // Who cannot enter it never gets a turn.
-        let is_in = class == Shift::Plain
+    pub(super) fn work(&self, class: SchedClass) -> io::Result<()> {
+        let is_in = class == SchedClass::Plain
             || become_idle().inspect_err(|error| tracing::debug!("no idle class: {error}")).is_ok();
         while let Some(mut worker) = self.take(class) {
-            let served = if is_in { worker.serve(class) } else { Ok(true) };
-            match served {
-                Ok(true) if is_in => self.give(class.other(), worker),
-                Ok(true) => {
-                    worker.heed(None);
-                    self.give(class.other(), worker);
-                }
-                end => {
-                    self.set(Turn::Over);
-                    return end.map(drop);
-                }
+            if !is_in {
+                // The other one serves alone.
+                worker.heed(None);
+            } else if !worker.serve(class).inspect_err(|_| self.set(Turn::Over))? {
+                self.set(Turn::Over);
+                break;
             }
+            self.give(class.other(), worker);
         }
         Ok(())
     }

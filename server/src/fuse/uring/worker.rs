@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::entry::{Entry, SCRATCH};
 use super::load::{Load, Watch};
 use super::pool::{Inbox, Job, Pool};
-use super::shift::Shift;
+use super::shift::SchedClass;
 use super::{BELL, DEVICE, DIRECT, FUSE};
 use crate::device::without_waiting;
 use crate::fuse::classic::OnStop;
@@ -192,7 +192,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the ring fails.
-    pub(super) fn serve(&mut self, class: Shift) -> io::Result<bool> {
+    pub(super) fn serve(&mut self, class: SchedClass) -> io::Result<bool> {
         while self.left > 0 {
             self.ring.wait()?;
             while let Some(event) = self.ring.next()? {
