@@ -12,6 +12,7 @@ mod content;
 mod full;
 mod inject;
 mod labels;
+mod mounting;
 mod names;
 mod tools;
 mod verb;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
             trials.push(injection(verb, kind, sample));
         }
     }
+    trials.extend(KINDS.iter().map(|kind| mounting::trial(kind, sample.saturating_mul(6))));
     for kind in KINDS {
         for verb in verbs() {
             trials.push(filling(verb, kind, Want::Blocks));
