@@ -115,7 +115,7 @@ impl Walk {
 
     fn entry(&mut self, fs: &Filesystem, inode: &Inode, name: &[u8]) {
         let Some(size) = self.ok(fs.stat_size(inode)) else { return };
-        let mode = u32::from(inode.permissions) | kind(inode.kind);
+        let mode = inode.kind.type_bits() | inode.permissions;
         self.hash.update(name);
         self.hash.update(format!("\0{mode:o} {size} {} {}\0", inode.uid, inode.links));
         let list = self.ok(fs.xattr_names(inode)).unwrap_or_default();
@@ -148,18 +148,5 @@ impl Walk {
             Err(Error::Refused(Refusal::PastEnd)) => {}
             result => drop(self.ok(result)),
         }
-    }
-}
-
-/// S_IFMT of a mode.
-fn kind(kind: FileKind) -> u32 {
-    match kind {
-        FileKind::Fifo => 0o010_000,
-        FileKind::CharDevice => 0o020_000,
-        FileKind::Directory => 0o040_000,
-        FileKind::BlockDevice => 0o060_000,
-        FileKind::Regular => 0o100_000,
-        FileKind::Symlink => 0o120_000,
-        FileKind::Socket => 0o140_000,
     }
 }

@@ -20,6 +20,22 @@ pub enum FileKind {
     Socket,
 }
 
+impl FileKind {
+    /// S_IF*, the top bits of i_mode.
+    #[must_use]
+    pub const fn type_bits(self) -> u16 {
+        match self {
+            Self::Fifo => 0o010_000,
+            Self::CharDevice => 0o020_000,
+            Self::Directory => 0o040_000,
+            Self::BlockDevice => 0o060_000,
+            Self::Regular => 0o100_000,
+            Self::Symlink => 0o120_000,
+            Self::Socket => 0o140_000,
+        }
+    }
+}
+
 /// Set-user-id, in i_mode.
 pub(crate) const S_ISUID: u16 = 0o4000;
 /// Set-group-id.

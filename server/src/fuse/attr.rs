@@ -23,26 +23,13 @@ const ATTRIBUTES: [(u32, u64); 5] = [
     (InodeFlags::VERITY, 0x10_0000),
 ];
 
-/// S_IF* of the kind.
-pub(super) const fn type_bits(kind: FileKind) -> u32 {
-    match kind {
-        FileKind::Fifo => 0o010_000,
-        FileKind::CharDevice => 0o020_000,
-        FileKind::Directory => 0o040_000,
-        FileKind::BlockDevice => 0o060_000,
-        FileKind::Regular => 0o100_000,
-        FileKind::Symlink => 0o120_000,
-        FileKind::Socket => 0o140_000,
-    }
-}
-
 /// DT_* of the kind.
-pub(super) const fn dirent_type(kind: FileKind) -> u32 {
-    type_bits(kind) >> 12
+pub(super) fn dirent_type(kind: FileKind) -> u32 {
+    u32::from(kind.type_bits()) >> 12
 }
 
 fn mode(inode: &Inode) -> u32 {
-    type_bits(inode.kind) | u32::from(inode.permissions)
+    u32::from(inode.kind.type_bits() | inode.permissions)
 }
 
 /// What the kernel expects in 32 bits (`new_encode_dev`): 12 bits of major, 20 of minor.

@@ -58,7 +58,7 @@ pub(crate) fn clamp(time: Timestamp, wide: bool) -> Timestamp {
 
 fn fixed(inode: &Inode, record: &mut [u8], geometry: &Geometry) -> Result<()> {
     let (raw, _) = disk::split_mut::<RawInode>(Place::inode(inode.nr), record)?;
-    raw.mode.set(type_bits(inode.kind) | (inode.permissions & 0o7777));
+    raw.mode.set(inode.kind.type_bits() | (inode.permissions & 0o7777));
     (raw.uid, raw.gid) = (low16(inode.uid), low16(inode.gid));
     if !geometry.short_ids {
         (raw.uid_high, raw.gid_high) = (high16(inode.uid), high16(inode.gid));
@@ -143,18 +143,6 @@ fn seconds(time: Timestamp, upper: bool) -> u32 {
     }
     let epoch = all.saturating_sub(low.into()) >> 32;
     u32::try_from(epoch & 3).unwrap_or(0) | time.nanoseconds << 2
-}
-
-const fn type_bits(kind: FileKind) -> u16 {
-    match kind {
-        FileKind::Fifo => 0x1000,
-        FileKind::CharDevice => 0x2000,
-        FileKind::Directory => 0x4000,
-        FileKind::BlockDevice => 0x6000,
-        FileKind::Regular => 0x8000,
-        FileKind::Symlink => 0xa000,
-        FileKind::Socket => 0xc000,
-    }
 }
 
 fn low32(value: u64) -> U32 {
