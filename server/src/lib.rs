@@ -84,9 +84,9 @@ fn print(text: &str) -> Result<(), Reason> {
 fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     sys::ignore(libc::SIGHUP).map_err(Reason::Socket)?;
     let socket = socket(surroundings).map_err(Reason::Socket)?;
-    let (conversation, request, mut handed) = Greeting::new(socket)?.welcome()?.mount()?;
+    let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
-    handed = clone_channels(handed);
+    let mut handed = clone_channels(handed);
     let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,
         Err(error) => {

@@ -75,10 +75,10 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
-    /// The numbers of all of them.
+    /// The numbers of those that are open from here on; the load is the rings'.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
-        let Self { device, direct, fuse, journal, load, .. } = self;
-        let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref(), load.as_ref()];
+        let Self { device, direct, fuse, journal, .. } = self;
+        let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref()];
         singles.into_iter().flatten().chain(&self.clones).map(AsRawFd::as_raw_fd)
     }
 

@@ -18,7 +18,8 @@ pub(crate) fn role() -> Option<PathBuf> {
     std::env::var_os(TARGET).map(PathBuf::from)
 }
 
-/// Starts one, in a session and a scheduling class as the server's. It ends with its mount.
+/// Starts one, in a session of its own and the class in which the server serves while CPUs sleep. It
+/// ends with its mount.
 pub(crate) fn start(target: &Path, rings: bool) -> Result<Child> {
     let mut server = Command::new("setsid");
     server.args(["chrt", "--idle", "0"]).arg(std::env::current_exe()?);

@@ -63,8 +63,36 @@ struct Waiting {
     errors: u32,
     first: Option<ErrorRecord>,
     last: Option<ErrorRecord>,
-    large_file: bool,
-    attributes: bool,
+}
+
+/// A feature that the superblock names from when it is first used.
+#[derive(Debug)]
+struct Late {
+    /// The superblock names it or will.
+    said: AtomicBool,
+    /// It is to be named.
+    waits: AtomicBool,
+}
+
+impl Late {
+    fn new(said: bool) -> Self {
+        Self { said: said.into(), waits: false.into() }
+    }
+
+    fn note(&self) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            self.waits.store(true, Ordering::Release);
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// Whether it is to be named now.
+    fn take(&self) -> bool {
+        self.waits.swap(false, Ordering::AcqRel)
+    }
 }
 
 /// The superblock while it is mounted.
@@ -76,10 +104,10 @@ pub(crate) struct Live {
     has_sum: bool,
     pub(crate) counters: Counters,
     waiting: Mutex<Waiting>,
-    /// The superblock says or will say that files may be larger than 2 GiB.
-    large_files: AtomicBool,
-    /// It says or will say that inodes may have extended attributes.
-    attributes: AtomicBool,
+    /// Files may be larger than 2 GiB.
+    large_files: Late,
+    /// Inodes may have extended attributes.
+    attributes: Late,
     /// s_kbytes_written at the mount, and what was written since.
     written: Option<(u64, Arc<Counted>)>,
 }
@@ -95,8 +123,8 @@ impl Live {
             has_sum: geometry.features.metadata_csum(),
             counters: Counters::default(),
             waiting: Mutex::default(),
-            attributes: geometry.features.compat.contains(Compat::EXT_ATTR).into(),
-            large_files: geometry.features.ro_compat.contains(RoCompat::LARGE_FILE).into(),
+            attributes: Late::new(geometry.features.compat.contains(Compat::EXT_ATTR)),
+            large_files: Late::new(geometry.features.ro_compat.contains(RoCompat::LARGE_FILE)),
             written: None,
         }
     }
@@ -155,24 +183,20 @@ impl Live {
 
     /// Inside a handle: a file has 2 GiB or more, which the superblock says from its transaction on.
     pub(crate) fn note_large_file(&self) {
-        if !self.large_files.swap(true, Ordering::Relaxed) {
-            self.waiting.lock().large_file = true;
-        }
+        self.large_files.note();
     }
 
     /// Inside a handle: an inode gets an attribute, which the superblock says from its transaction on.
     pub(crate) fn note_attributes(&self) {
-        if !self.attributes.swap(true, Ordering::Relaxed) {
-            self.waiting.lock().attributes = true;
-        }
+        self.attributes.note();
     }
 
     /// Whether there is anything to fold into the superblock.
     pub(crate) fn is_waiting(&self) -> bool {
         let waiting = self.waiting.lock();
         waiting.errors > 0
-            || waiting.large_file
-            || waiting.attributes
+            || self.large_files.waits()
+            || self.attributes.waits()
             || self.counters.get().is_some_and(|now| Some(now) != waiting.written)
     }
 
@@ -191,10 +215,10 @@ impl Live {
             raw.set_errors(waiting.first.take(), waiting.last.take());
             waiting.errors = 0;
         }
-        if core::mem::take(&mut waiting.large_file) {
+        if self.large_files.take() {
             raw.allow_large_files();
         }
-        if core::mem::take(&mut waiting.attributes) {
+        if self.attributes.take() {
             raw.allow_attributes();
         }
         if let Some((so_far, device)) = &self.written {

@@ -6,6 +6,7 @@
 //! Source: sched(7), "SCHED_IDLE"; proc_loadavg(5)
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shift::SchedClass;
@@ -50,14 +51,14 @@ fn running(loadavg: &[u8]) -> Option<u32> {
 
 /// What one ring's threads make of it.
 #[derive(Debug)]
-pub(super) struct Watch<L = std::sync::Arc<Load>> {
-    load: L,
+pub(super) struct Watch {
+    load: Arc<Load>,
     next: Option<Instant>,
     low_since: Option<Instant>,
 }
 
 impl Watch {
-    pub(super) fn new(load: std::sync::Arc<Load>) -> Self {
+    pub(super) fn new(load: Arc<Load>) -> Self {
         Self { load, next: None, low_since: None }
     }
 
@@ -70,9 +71,7 @@ impl Watch {
         let is_low = self.load.is_low();
         self.look(now, is_low, class)
     }
-}
 
-impl<L> Watch<L> {
     fn look(&mut self, now: Instant, is_low: bool, class: SchedClass) -> bool {
         self.next = now.checked_add(PERIOD);
         if !is_low {
@@ -98,13 +97,18 @@ mod tests {
         {
             assert_eq!(running(broken), None);
         }
+        assert!(load().is_low());
+    }
+
+    /// Of this machine, where any number is few.
+    fn load() -> Load {
         let file = std::fs::File::open("/proc/loadavg").unwrap();
-        assert!(Load { file: file.into(), few: u32::MAX }.is_low());
+        Load { file: file.into(), few: u32::MAX }
     }
 
     #[test]
     fn a_busy_moment_ends_the_idle_class_and_only_a_calm_time_begins_it() {
-        let mut watch = Watch { load: (), next: None, low_since: None };
+        let mut watch = Watch::new(Arc::new(load()));
         let (begin, step) = (Instant::now(), Duration::from_millis(4));
         assert!(!watch.look(begin, true, SchedClass::Plain));
         assert!(!watch.look(begin + 7 * step, true, SchedClass::Plain));
