@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,12 +64,6 @@ pub(crate) struct Outcome {
 /// What this process is to do, if it is a child.
 pub(crate) fn job() -> Option<String> {
     std::env::var(JOB).ok()
-}
-
-/// Where images are unpacked: in memory where there is such a place.
-pub(crate) fn place() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 /// Has a child open `image`.

@@ -13,7 +13,7 @@ pub(crate) struct Line {
     pub(crate) recovered: Outcome,
     pub(crate) changed: Outcome,
     /// e2fsck found nothing to repair before the changes, and so after them.
-    pub(crate) was_sound: bool,
+    pub(crate) stays_sound: bool,
 }
 
 #[derive(Default, Debug)]
@@ -26,14 +26,35 @@ struct Sum {
     changed: usize,
     comparable: usize,
     same: usize,
-    stricter: usize,
     sound: usize,
     fuse2fs_crashed: usize,
+}
+
+impl Sum {
+    fn add(&mut self, row: &Row, line: &Line) {
+        let Line { stale, recovered, changed, stays_sound } = line;
+        let is_same = |theirs: &String| stale.digest == *theirs;
+        self.images += 1;
+        self.kernel_mounts += usize::from(row.kernel_mounts);
+        self.mounted += usize::from(stale.mount.is_ok());
+        self.with_errors += usize::from(!stale.errors.is_empty());
+        self.recovered += usize::from(recovered.mount.is_ok());
+        self.changed += usize::from(changed.mount.is_ok());
+        self.comparable += usize::from(row.digest.is_some());
+        self.same += usize::from(row.digest.as_ref().is_some_and(is_same));
+        self.sound += usize::from(*stays_sound);
+        self.fuse2fs_crashed += usize::from(row.fuse2fs == "crash" || row.fuse2fs == "hang");
+    }
+
+    fn stricter(&self) -> usize {
+        self.comparable - self.same
+    }
 }
 
 /// All of it, by class.
 #[derive(Default, Debug)]
 pub(crate) struct Report {
+    all: Sum,
     classes: BTreeMap<String, Sum>,
     /// What the kernel reads and we do not: image and why.
     stricter: BTreeMap<String, String>,
@@ -42,27 +63,15 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn add(&mut self, row: &Row, line: Line) {
-        let Line { stale, recovered, changed, was_sound } = line;
-        let sum = self.classes.entry(row.class.clone()).or_default();
-        sum.images += 1;
-        sum.kernel_mounts += usize::from(row.kernel_mounts);
-        sum.mounted += usize::from(stale.mount.is_ok());
-        sum.with_errors += usize::from(!stale.errors.is_empty());
-        sum.recovered += usize::from(recovered.mount.is_ok());
-        sum.changed += usize::from(changed.mount.is_ok());
-        sum.fuse2fs_crashed += usize::from(row.fuse2fs == "crash" || row.fuse2fs == "hang");
-        sum.sound += usize::from(was_sound && changed.mount.is_ok());
-        if let Some(theirs) = &row.digest {
-            sum.comparable += 1;
-            sum.same += usize::from(stale.digest == *theirs);
-            if stale.digest != *theirs {
-                sum.stricter += 1;
-                let errors = stale.errors.keys().cloned().collect::<Vec<_>>().join(", ");
-                let known = crate::KNOWN.iter().find(|(name, _)| *name == row.name);
-                let why = stale.mount.clone().err().unwrap_or(errors);
-                let why = known.map_or(why, |(_, known)| (*known).to_owned());
-                self.stricter.insert(row.name.clone(), why);
-            }
+        for sum in [&mut self.all, self.classes.entry(row.class.clone()).or_default()] {
+            sum.add(row, &line);
+        }
+        let Line { stale, recovered, .. } = line;
+        if row.digest.as_ref().is_some_and(|theirs| stale.digest != *theirs) {
+            let errors = stale.errors.keys().cloned().collect::<Vec<_>>().join(", ");
+            let why = stale.mount.clone().err().unwrap_or(errors);
+            let why = crate::known(row).map_or(why, str::to_owned);
+            self.stricter.insert(row.name.clone(), why);
         }
         let met = [&stale, &recovered]
             .into_iter()
@@ -73,34 +82,23 @@ impl Report {
         }
     }
 
-    fn total(&self) -> Sum {
-        self.classes.values().fold(Sum::default(), |mut total, sum| {
-            total.images += sum.images;
-            total.kernel_mounts += sum.kernel_mounts;
-            total.mounted += sum.mounted;
-            total.with_errors += sum.with_errors;
-            total.recovered += sum.recovered;
-            total.changed += sum.changed;
-            total.comparable += sum.comparable;
-            total.same += sum.same;
-            total.stricter += sum.stricter;
-            total.sound += sum.sound;
-            total.fuse2fs_crashed += sum.fuse2fs_crashed;
-            total
-        })
-    }
-
     /// How many images.
     pub(crate) fn images(&self) -> usize {
-        self.total().images
+        self.all.images
     }
 
     /// One line.
     pub(crate) fn summary(&self) -> String {
-        let sum = self.total();
+        let sum = &self.all;
         format!(
             "{} images: {} mounted, {} to be written; {} of {} read as the kernel does, {} stricter; {} sound ones still sound",
-            sum.images, sum.mounted, sum.changed, sum.same, sum.comparable, sum.stricter, sum.sound
+            sum.images,
+            sum.mounted,
+            sum.changed,
+            sum.same,
+            sum.comparable,
+            sum.stricter(),
+            sum.sound
         )
     }
 
@@ -112,9 +110,8 @@ impl Report {
             "| class | images | kernel 6.1 mounts | mounted | … with errors | with its journal | to be written | kernel reads all | … the same | … stricter | sound, changed and sound | fuse2fs crashes or hangs |"
         );
         let _ = writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-        let total = ("**all**".to_owned(), self.total());
         let classes = self.classes.iter().map(|(name, sum)| (name.as_str(), sum));
-        for (name, sum) in classes.chain([(total.0.as_str(), &total.1)]) {
+        for (name, sum) in classes.chain([("**all**", &self.all)]) {
             let _ = writeln!(
                 text,
                 "| {name} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -126,7 +123,7 @@ impl Report {
                 sum.changed,
                 sum.comparable,
                 sum.same,
-                sum.stricter,
+                sum.stricter(),
                 sum.sound,
                 sum.fuse2fs_crashed,
             );

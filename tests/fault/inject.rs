@@ -66,8 +66,7 @@ impl Stage<'_> {
 
     /// Runs it. Whether the fault was met.
     pub(crate) fn run(&self, case: Case) -> Result<bool> {
-        let run = || self.attempt(case);
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow!("a panic")))
+        caught(|| self.attempt(case))
     }
 
     fn set_out(&self, case: Case) -> Result<(Arc<Faulty>, Filesystem)> {
@@ -174,6 +173,11 @@ impl Stage<'_> {
         }
         must_be_clean(&device.contents()).context("mounted and unmounted again")
     }
+}
+
+/// What `run` says; a panic is an error.
+pub(crate) fn caught(run: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow!("a panic")))
 }
 
 /// Does with the answer what the server does. True for success.

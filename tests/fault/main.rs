@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use fuse4fs_ext4::{DataMode, ErrorPolicy};
 use fuse4fs_tests::faulty::{Counts, Fault, Op};
 use fuse4fs_tests::trial;
@@ -115,14 +115,24 @@ fn injection(verb: &'static Verb, kind: &'static Kind, sample: usize) -> Trial {
             };
             cases.extend(all_cases(counts, cold));
         }
-        let step = cases.len().div_ceil(sample).max(1);
-        for case in cases.into_iter().skip(seed % step).step_by(step) {
-            if stage.run(case).with_context(|| format!("{case:?}"))? {
-                count(verb.name, case);
-            }
-        }
-        Ok(())
+        try_some(verb, cases, (seed, sample), |case| stage.run(case))
     })
+}
+
+/// Runs about `sample` of `cases`, and counts those whose fault was met.
+fn try_some(
+    verb: &Verb,
+    cases: Vec<Case>,
+    (seed, sample): (usize, usize),
+    run: impl Fn(Case) -> Result<bool>,
+) -> Result<()> {
+    let step = cases.len().div_ceil(sample).max(1);
+    for case in cases.into_iter().skip(seed % step).step_by(step) {
+        if run(case).with_context(|| format!("{case:?}"))? {
+            count(verb.name, case);
+        }
+    }
+    Ok(())
 }
 
 fn filling(verb: &'static Verb, kind: &'static Kind, want: Want) -> Trial {

@@ -1,19 +1,18 @@
 //! Faults while what crashed is mounted: the log is replayed, orphans end, blocks are counted.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use fuse4fs_ext4::device::MemDevice;
 use fuse4fs_ext4::{Error, ErrorPolicy};
 use fuse4fs_tests::faulty::{Counts, Faulty};
 use fuse4fs_tests::trial;
 use libtest_mimic::Trial;
 
-use crate::inject::{Case, Promise, Stage};
+use crate::inject::{Case, Promise, Stage, caught};
 use crate::tools::*;
 use crate::verb::{Extent, Kind, Verb, make_witness, see_witness};
-use crate::{KIB, all_cases, count};
+use crate::{KIB, all_cases, try_some};
 
 /// Nothing is done but to mount.
 const MOUNT: Verb = Verb {
@@ -28,18 +27,7 @@ pub(crate) fn trial(kind: &'static Kind, sample: usize) -> Trial {
     trial::test(format!("a fault while what crashed is mounted, on {}", kind.name), move || {
         let stage = Stage { verb: &MOUNT, kind, base: crashed(kind)? };
         let cases = all_cases(measure(&stage)?, true);
-        let step = cases.len().div_ceil(sample).max(1);
-        for case in cases.into_iter().step_by(step) {
-            let attempt = || attempt(&stage, case);
-            let done = catch_unwind(AssertUnwindSafe(attempt));
-            if done
-                .unwrap_or_else(|_| Err(anyhow!("a panic")))
-                .with_context(|| format!("{case:?}"))?
-            {
-                count(MOUNT.name, case);
-            }
-        }
-        Ok(())
+        try_some(&MOUNT, cases, (0, sample), |case| caught(|| attempt(&stage, case)))
     })
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use fuse4fs_ext4::device::{BlockDevice, MemDevice};
 use fuse4fs_ext4::{DataMode, ErrorPolicy, Filesystem, MountOptions, Unobserved};
-use fuse4fs_tests::command::{run, succeed};
+use fuse4fs_tests::command::succeed;
 use fuse4fs_tests::crash::{STALE, writable};
+use fuse4fs_tests::image::{self, e2fsck};
 
 use crate::tools::*;
 
@@ -118,10 +119,7 @@ pub(crate) fn is_stuck(bytes: Vec<u8>) -> Result<bool> {
 pub(crate) fn must_be_clean(bytes: &[u8]) -> Result<()> {
     let image = tempfile::NamedTempFile::new()?;
     std::fs::write(image.path(), bytes)?;
-    let output = run(Command::new("e2fsck").args(["-f", "-n"]).arg(image.path()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.code() == Some(0), "e2fsck -fn: {said}");
-    Ok(())
+    image::check(image.path())
 }
 
 /// What e2fsck makes of `bytes`: with the log replayed and what needs no question mended, or, if it
@@ -130,9 +128,8 @@ pub(crate) fn mended(bytes: &[u8], asks: bool) -> Result<Vec<u8>> {
     let image = tempfile::NamedTempFile::new()?;
     std::fs::write(image.path(), bytes)?;
     let how = if asks { "-y" } else { "-p" };
-    let output = run(Command::new("e2fsck").args(["-f", how]).arg(image.path()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(matches!(output.status.code(), Some(0 | 1)), "e2fsck -f {how}: {said}");
+    let (code, said) = e2fsck(&["-f", how], image.path())?;
+    ensure!(matches!(code, Some(0 | 1)), "e2fsck -f {how}: {said}");
     let mended = std::fs::read(image.path())?;
     must_be_clean(&mended).context("mended by e2fsck")?;
     Ok(mended)

@@ -157,3 +157,12 @@ impl Drop for Mounted {
         }
     }
 }
+
+/// A directory for many images, in memory where there is such a place.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn scratch() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?)
+}

@@ -1,5 +1,6 @@
 //! File systems made by mke2fs, and e2fsck's word on them.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,14 +58,22 @@ impl Recipe {
     }
 }
 
+/// The exit code of e2fsck with the options `how` (none if a signal ended it), and what it said.
+///
+/// # Errors
+/// That it does not end.
+pub fn e2fsck<S: AsRef<OsStr>>(how: &[S], image: &Path) -> Result<(Option<i32>, String)> {
+    let output = command::run(Command::new("e2fsck").args(how).arg(image))?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
 /// Fails unless e2fsck finds nothing at all to repair.
 ///
 /// # Errors
 /// What e2fsck says.
 pub fn check(image: &Path) -> Result<()> {
-    let output = command::run(Command::new("e2fsck").arg("-fn").arg(image))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "e2fsck -fn: {}: {said}", output.status);
+    let (code, said) = e2fsck(&["-fn"], image)?;
+    ensure!(code == Some(0), "e2fsck -fn: {code:?}: {said}");
     Ok(())
 }
 
@@ -85,8 +94,7 @@ const AFTER_ANY_CRASH: [&str; 4] = [
 pub fn recovers(image: &Path) -> Result<PathBuf> {
     let copy = image.with_extension("copy");
     std::fs::copy(image, &copy)?;
-    let output = command::run(Command::new("e2fsck").arg("-fy").arg(&copy))?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let (code, said) = e2fsck(&["-fy"], &copy)?;
     let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
     let repaired = |pair: &[&str]| {
         // A tree that could be smaller is none that is wrong: the kernel leaves such as well.
@@ -94,8 +102,8 @@ pub fn recovers(image: &Path) -> Result<PathBuf> {
         wrong && !AFTER_ANY_CRASH.iter().any(|fine| pair[0].starts_with(fine))
     };
     // 1: something was done, which may be the replay alone. What is repaired is asked for.
-    let ended = output.status.code().is_some_and(|code| code <= 1);
-    ensure!(ended && !lines.windows(2).any(repaired), "e2fsck -fy: {}: {said}", output.status);
+    let ended = code.is_some_and(|code| code <= 1);
+    ensure!(ended && !lines.windows(2).any(repaired), "e2fsck -fy: {code:?}: {said}");
     check(&copy)?;
     Ok(copy)
 }

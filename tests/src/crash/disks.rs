@@ -1,5 +1,6 @@
 //! The devices of a file system: itself and, behind it in the same bytes, its external journal.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +10,10 @@ use anyhow::{Result, ensure};
 use fuse4fs_ext4::device::{BlockDevice, MemDevice, Part, Recording};
 use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved};
 
+use super::attached::Attached;
 use super::{Kind, STALE};
-use crate::command::{run, sh, succeed};
+use crate::command::succeed;
+use crate::image;
 
 const UUID: &str = "6f8a1c5e-0f43-4f0e-9d77-0a5f3c1b2e4d";
 const JOURNAL_UUID: &str = "0b9d3f6e-5a1c-4c52-8b1e-7d6c2a4f9e10";
@@ -48,10 +51,9 @@ impl Disks {
         succeed(make_journal.arg(&journal))?;
         // mke2fs takes block devices only.
         crate::host::need_root()?;
-        let device = sh("losetup", ["--find".as_ref(), "--show".as_ref(), journal.as_os_str()])?;
-        let made = succeed(mke2fs.arg("-J").arg(format!("device={}", device.trim())).arg(&image));
-        sh("losetup", ["--detach", device.trim()])?;
-        made?;
+        let attached = Attached::new(journal.clone())?;
+        let device = format!("device={}", attached.path.display());
+        succeed(mke2fs.arg("-J").arg(device).arg(&image))?;
         Self::new(size, image, Some(journal))
     }
 
@@ -96,7 +98,7 @@ impl Disks {
         let part = |range| -> Arc<Part> { Arc::new(recording.part(range)) };
         let (size, end) = (self.size as u64, recording.size());
         let journal = self.journal.as_ref().map(|_| part(size..end));
-        self.mount(part(0..size), journal.map(|part| -> Arc<dyn BlockDevice> { part }), options)
+        mount(part(0..size), journal.map(|part| -> Arc<dyn BlockDevice> { part }), options)
     }
 
     /// Mounts `bytes`; the devices hold what becomes of them.
@@ -113,18 +115,7 @@ impl Disks {
         let memory = InMemory { image: device(image), journal: device(journal) };
         let journal = self.journal.as_ref().map(|_| memory.journal.clone());
         let journal = journal.map(|device| -> Arc<dyn BlockDevice> { device });
-        Ok((self.mount(memory.image.clone(), journal, options)?, memory))
-    }
-
-    #[expect(clippy::unused_self, reason = "the devices are this file system's")]
-    fn mount(
-        &self,
-        image: Arc<dyn BlockDevice>,
-        journal: Option<Arc<dyn BlockDevice>>,
-        options: &MountOptions,
-    ) -> Result<Filesystem> {
-        let options = MountOptions { journal, ..options.clone() };
-        Ok(Filesystem::mount(image, &options, &Unobserved)?)
+        Ok((mount(memory.image.clone(), journal, options)?, memory))
     }
 
     /// Nothing to repair in `bytes`.
@@ -152,13 +143,19 @@ impl Disks {
     }
 
     fn e2fsck(&self, how: &str) -> Result<(Option<i32>, String)> {
-        let mut e2fsck = Command::new("e2fsck");
-        if let Some(journal) = &self.journal {
-            e2fsck.arg("-j").arg(journal);
-        }
-        let output = run(e2fsck.arg(how).arg(&self.image))?;
-        Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+        let journal = self.journal.iter().flat_map(|path| ["-j".as_ref(), path.as_os_str()]);
+        let how: Vec<&OsStr> = journal.chain([how.as_ref()]).collect();
+        image::e2fsck(&how, &self.image)
     }
+}
+
+fn mount(
+    image: Arc<dyn BlockDevice>,
+    journal: Option<Arc<dyn BlockDevice>>,
+    options: &MountOptions,
+) -> Result<Filesystem> {
+    let options = MountOptions { journal, ..options.clone() };
+    Ok(Filesystem::mount(image, &options, &Unobserved)?)
 }
 
 /// Devices in memory.

@@ -1,8 +1,7 @@
 //! Crash images recovered by the kernel's ext4.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,40 +9,15 @@ use anyhow::Result;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::command::sh;
+use super::attached::Attached;
 use crate::tree::Tree;
 use crate::{host, mount_walk};
-
-/// A file as a loop device, which stays for as long as it is open or mounted, however this process ends.
-#[derive(Debug)]
-struct Loop {
-    device: File,
-    path: PathBuf,
-    backing: PathBuf,
-}
-
-impl Loop {
-    fn new(backing: PathBuf, size: usize) -> Result<Self> {
-        File::create(&backing)?.set_len(size as u64)?;
-        let path = sh("losetup", ["--find".as_ref(), "--show".as_ref(), backing.as_os_str()])?;
-        let path = PathBuf::from(path.trim_end());
-        let device = OpenOptions::new().read(true).write(true).open(&path);
-        sh("losetup", ["--detach".as_ref(), path.as_os_str()])?;
-        Ok(Self { device: device?, path, backing })
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        // By the device, so that its pages are what is written, and then past them, as data are read.
-        self.device.write_all_at(bytes, 0)?;
-        Ok(self.device.sync_all()?)
-    }
-}
 
 /// A file system that is mounted again and again.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    image: Loop,
-    journal: Option<Loop>,
+    image: Attached,
+    journal: Option<Attached>,
     place: PathBuf,
     flags: MountFlags,
 }
@@ -63,10 +37,10 @@ impl Kernel {
         fs::create_dir(&place)?;
         let journal_device = match journal {
             [] => None,
-            journal => Some(Loop::new(directory.join("kernel-journal"), journal.len())?),
+            journal => Some(attach(directory.join("kernel-journal"), journal.len())?),
         };
         let mut kernel = Self {
-            image: Loop::new(directory.join("kernel"), image.len())?,
+            image: attach(directory.join("kernel"), image.len())?,
             journal: journal_device,
             place,
             flags: MountFlags::NOATIME,
@@ -111,6 +85,11 @@ impl Kernel {
         }
         Ok((tree?, Some(left)))
     }
+}
+
+fn attach(backing: PathBuf, size: usize) -> Result<Attached> {
+    File::create(&backing)?.set_len(size as u64)?;
+    Attached::new(backing)
 }
 
 /// A program that another thread starts holds descriptors of this one from its fork to its exec.

@@ -2,6 +2,7 @@
 //! by the kernel. All must see the same tree, one that the workload went through, not older than what
 //! it synced, and leave nothing to repair.
 
+mod attached;
 mod disks;
 mod judge;
 mod kernel;
@@ -9,7 +10,6 @@ mod recorder;
 mod states;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -17,6 +17,7 @@ use fuse4fs_ext4::device::{Recording, Sampling};
 use fuse4fs_ext4::{DataMode, Filesystem, MountOptions, WriteOptions};
 use sha2::{Digest, Sha256};
 
+use crate::host;
 use disks::Disks;
 use judge::{By, Judge};
 pub use recorder::Recorder;
@@ -134,7 +135,7 @@ pub fn enumerate(
     (kib, effort): (u64, Effort),
     seen: &Seen,
 ) -> Result<Counts> {
-    let directory = working_directory()?;
+    let directory = host::scratch()?;
     let disks = Disks::make(directory.path(), kind, kib)?;
     let mut options = writable();
     options.writing.data = Some(kind.data);
@@ -194,10 +195,4 @@ fn judge_all(
         result.is_ok()
     });
     result.map(|()| counts)
-}
-
-/// In memory where there is such a place: thousands of images are written.
-fn working_directory() -> Result<tempfile::TempDir> {
-    let memory = Path::new("/dev/shm");
-    Ok(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?)
 }
