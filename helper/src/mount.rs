@@ -22,7 +22,7 @@ use crate::policy::{self, Facts, Plan};
 use crate::remount;
 use crate::report::{Explain, Failure, Reporter, plain};
 use crate::session::{Greeted, Session};
-use crate::share::{self, Shared, Waiter};
+use crate::share::{self, Found, Shared, Waiter};
 use crate::source::{self, Journal};
 use crate::spawn::{Privilege, Start};
 use crate::superblock::{Claimant, Device};
@@ -100,8 +100,17 @@ struct Job<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     Mounted,
-    /// The device is in use.
-    Busy,
+    /// What was in the way is gone.
+    Again,
+    Busy(Busy),
+}
+
+/// Why a device cannot be mounted as long as that lasts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Busy {
+    InUse,
+    /// By a mount whose server answers no more.
+    Ended,
 }
 
 impl Job<'_> {
@@ -109,27 +118,29 @@ impl Job<'_> {
         let connections =
             vfs::Connections::open().or_mount_failure("cannot use the FUSE control file system")?;
         let start = Instant::now();
-        let mut busy_since = None;
+        let mut busy: Option<(Busy, Instant)> = None;
         while start.elapsed() < self.options.server_timeout {
             let device = self.device()?;
-            if connections.exist(device.major, device.minor) {
-                busy_since = None;
-                if self.share(&device, start)? == Attempt::Mounted {
-                    return Ok(());
-                }
+            let attempt = if connections.exist(device.major, device.minor) {
+                self.share(&device, start)?
             } else {
-                if self.serve(&device, &connections)? == Attempt::Mounted {
-                    return Ok(());
+                self.serve(&device, &connections)?
+            };
+            busy = match (attempt, busy) {
+                (Attempt::Mounted, _) => return Ok(()),
+                (Attempt::Again, _) => None,
+                (Attempt::Busy(why), Some((before, since))) if why == before => {
+                    if since.elapsed() >= BUSY_PATIENCE {
+                        return Err(why.failure());
+                    }
+                    busy
                 }
-                let since: Instant = *busy_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= BUSY_PATIENCE {
-                    return Err(busy());
-                }
-            }
+                (Attempt::Busy(why), _) => Some((why, Instant::now())),
+            };
             drop(device);
             self.pause()?;
         }
-        Err(busy())
+        Err(Busy::InUse.failure())
     }
 
     /// The block device to mount: the source, or a loop device on it.
@@ -148,8 +159,10 @@ impl Job<'_> {
     fn share(&self, device: &Device, start: Instant) -> Result<Attempt, Failure> {
         let deadline = start.checked_add(self.options.server_timeout).unwrap_or(start);
         let waiter = Waiter { interruptions: self.interruptions.as_fd(), deadline };
-        let Some(Shared { mount, tightened }) = share::mount(&self.plan, device, &waiter)? else {
-            return Ok(Attempt::Busy);
+        let Shared { mount, tightened } = match share::mount(&self.plan, device, &waiter)? {
+            Found::Mount(shared) => shared,
+            Found::Nothing => return Ok(Attempt::Again),
+            Found::Ended => return Ok(Attempt::Busy(Busy::Ended)),
         };
         vfs::attach(mount.as_fd(), self.target.as_fd())
             .or_mount_failure("cannot attach the mount to the directory")?;
@@ -165,7 +178,7 @@ impl Job<'_> {
         let journal = self.journal.as_ref();
         let claim = Claim { plan: &self.plan, device, journal, connections };
         let Some(Claimed { unattached, mut handover, claimant }) = claim.make()? else {
-            return Ok(Attempt::Busy);
+            return Ok(Attempt::Busy(Busy::InUse));
         };
         if claimant == Claimant::Descriptor {
             self.reporter.verbose(&self.shown, NO_WAITING);
@@ -229,8 +242,17 @@ impl Job<'_> {
     }
 }
 
-fn busy() -> Failure {
-    Failure::mount("the device is in use: mounted, or opened by mkfs, fsck or a volume manager")
+impl Busy {
+    fn failure(self) -> Failure {
+        Failure::mount(match self {
+            Self::InUse => {
+                "the device is in use: mounted, or opened by mkfs, fsck or a volume manager"
+            }
+            Self::Ended => {
+                "the device is mounted already, but its server has ended; unmount it first"
+            }
+        })
+    }
 }
 
 fn pin_target(path: &Path) -> Result<Pinned, Failure> {

@@ -25,16 +25,21 @@ pub(crate) struct Shared {
     pub(crate) tightened: bool,
 }
 
-/// A mount of the superblock that the device has, once its server answers; None if there is none
-/// (any more).
-pub(crate) fn mount(
-    plan: &Plan,
-    device: &Device,
-    waiter: &Waiter<'_>,
-) -> Result<Option<Shared>, Failure> {
-    let Some(mount) = another(plan, device)? else { return Ok(None) };
+/// What became of sharing a superblock.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Mount(Shared),
+    /// There is none (any more).
+    Nothing,
+    /// Its connection has ended: it will go, unless somebody has it mounted.
+    Ended,
+}
+
+/// A mount of the superblock that the device has, once its server answers.
+pub(crate) fn mount(plan: &Plan, device: &Device, waiter: &Waiter<'_>) -> Result<Found, Failure> {
+    let Some(mount) = another(plan, device)? else { return Ok(Found::Nothing) };
     // Looked at is a mount of the same superblock: attaching it somewhere uses it up.
-    let Some(specimen) = another(plan, device)? else { return Ok(None) };
+    let Some(specimen) = another(plan, device)? else { return Ok(Found::Nothing) };
     superblock::is_on(mount.as_fd(), device)?;
     match ask(waiter, || is_ours(specimen.as_fd()))? {
         Some(true) => drop(specimen),
@@ -45,14 +50,14 @@ pub(crate) fn mount(
     }
     match ask(waiter, || Some(vfs::ask_for_root(mount.as_fd()).is_ok()))? {
         Some(true) => {}
-        Some(false) => return Ok(None),
+        Some(false) => return Ok(Found::Ended),
         None => return Err(silent()),
     }
     let tightened = !plan.read_only && writes_nothing(&mount, waiter)?;
     if tightened {
         vfs::make_read_only(mount.as_fd()).or_mount_failure("cannot make the mount read-only")?;
     }
-    Ok(Some(Shared { mount, tightened }))
+    Ok(Found::Mount(Shared { mount, tightened }))
 }
 
 /// The superblock does not tell what its server said when it was mounted. One that does not say so

@@ -96,6 +96,27 @@ fn a_server_keeps_no_other_mount_busy() {
 }
 
 #[test]
+fn a_mount_whose_server_has_ended_is_in_the_way_of_another_and_that_is_said() {
+    let mut place = good();
+    fs::create_dir(place.path("other")).unwrap();
+    place.mount(&place.spawn()).nothing();
+    let pid = place.process();
+    let pid = pid.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert!(eventually(|| place.servers() == 0));
+    let options = place.spawn().replace("server_timeout=2", "server_timeout=60");
+    let second =
+        run(Command::new(MOUNT).arg(place.image()).arg(place.path("other")).args(["-o", &options]));
+    second.one_line(32, "its server has ended; unmount it first");
+    assert!(second.took < Duration::from_secs(20), "{second:?}");
+    place.unmount();
+    place.mount(&place.spawn()).nothing();
+    place.unmount();
+    place.is_clean();
+}
+
+#[test]
 fn many_mounts_at_once_have_one_server() {
     let mut place = good();
     let directories: Vec<_> = (0..6).map(|n| place.path(&format!("d{n}"))).collect();
