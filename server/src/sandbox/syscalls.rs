@@ -24,7 +24,6 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_pwritev2,
     libc::SYS_fdatasync,
     libc::SYS_sync_file_range,
-    libc::SYS_fallocate,
     // Rings, which can do what they were restricted to before and no more.
     libc::SYS_io_uring_enter,
     libc::SYS_ppoll,
@@ -79,14 +78,21 @@ fn bits(number: libc::c_int) -> u64 {
 fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error> {
     let exec = bits(libc::PROT_EXEC);
     let thread = bits(libc::CLONE_THREAD);
+    let vfork = bits(libc::CLONE_VFORK);
     let own = u64::from(std::process::id());
+    let abort = vec![condition(0, u64::MAX, own)?, condition(2, u64::MAX, bits(libc::SIGABRT))?];
+    let punch = bits(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE);
     let to_idle = vec![condition(0, u64::MAX, 0)?, condition(1, u64::MAX, bits(libc::SCHED_IDLE))?];
     Ok(vec![
         // No memory that can be executed.
         (libc::SYS_mmap, argument(2, exec, 0)?),
         (libc::SYS_mprotect, argument(2, exec, 0)?),
-        // Threads, but no processes; CLONE_THREAD excludes new user and pid namespaces.
-        (libc::SYS_clone, argument(0, thread, thread)?),
+        // Threads, but no processes; CLONE_THREAD excludes new user and pid namespaces. A thread that
+        // waits as vfork(2) does cannot be woken by its ring: nor could who waits for that ring then,
+        // even after the connection was aborted.
+        (libc::SYS_clone, argument(0, thread | vfork, thread)?),
+        // A discard, which neither writes zeros one by one nor makes a file longer.
+        (libc::SYS_fallocate, argument(1, u64::MAX, punch)?),
         // A thread's own CPU: those that serve a ring stay where its requests are made.
         (libc::SYS_sched_setaffinity, argument(0, u64::MAX, 0)?),
         // A thread's own class, and only the lowest, which it cannot leave.
@@ -95,8 +101,8 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
         (libc::SYS_io_uring_register, argument(1, u64::MAX, UNREGISTER_FILES.into())?),
         // The name of a thread.
         (libc::SYS_prctl, argument(0, u64::MAX, bits(libc::PR_SET_NAME))?),
-        // abort(3).
-        (libc::SYS_tgkill, argument(0, u64::MAX, own)?),
+        // abort(3), and no other signal: a stopped thread cannot be woken by its ring either.
+        (libc::SYS_tgkill, SeccompRule::new(abort)?),
         // On a connected socket: no address.
         (libc::SYS_sendto, argument(4, u64::MAX, 0)?),
     ])

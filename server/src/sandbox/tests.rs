@@ -28,6 +28,10 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
     let parent = i64::from(rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get()));
     let at = i64::from(libc::AT_FDCWD);
     let process = i64::from(libc::SIGCHLD);
+    let (own, abort) = (i64::from(std::process::id()), i64::from(libc::SIGABRT));
+    let thread = libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_VFORK;
+    let thread = i64::from(thread);
+    let zero = i64::from(libc::FALLOC_FL_ZERO_RANGE);
     let executable = i64::from(libc::PROT_READ | libc::PROT_EXEC);
     let anonymous = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     vec![
@@ -52,7 +56,11 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
         ("execveat", libc::SYS_execveat, [at, path, 0, 0, 0]),
         ("fork", libc::SYS_clone, [process, 0, 0, 0, 0]),
         ("kill", libc::SYS_kill, [parent, 0, 0, 0, 0]),
-        ("tgkill of another", libc::SYS_tgkill, [parent, parent, 0, 0, 0]),
+        ("tgkill of another", libc::SYS_tgkill, [parent, parent, abort, 0, 0]),
+        ("stopping itself", libc::SYS_tgkill, [own, own, i64::from(libc::SIGSTOP), 0, 0]),
+        ("a thread that is waited for", libc::SYS_clone, [thread, 0, 0, 0, 0]),
+        ("writing zeros", libc::SYS_fallocate, [2, zero, 0, 1, 0]),
+        ("making a file longer", libc::SYS_fallocate, [2, 0, 0, 1, 0]),
         ("unshare", libc::SYS_unshare, [i64::from(libc::CLONE_NEWUSER), 0, 0, 0, 0]),
         ("setns", libc::SYS_setns, [0, 0, 0, 0, 0]),
         ("setuid", libc::SYS_setuid, [0, 0, 0, 0, 0]),
