@@ -124,6 +124,9 @@ impl Job<'_> {
     ) -> Result<Session<Serving>, Failure> {
         self.handover.add_connection(fuse, self.options.serving.threads)?;
         self.handover.add_memory_pressure(session.state.server_pid);
+        if session.state.is_group {
+            self.handover.add_load();
+        }
         let request = MountRequest {
             fds: self.handover.roles()?,
             device_name: Text::lossy(&self.name),

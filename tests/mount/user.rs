@@ -1,21 +1,25 @@
 //! `fuse4fs IMAGE DIR` as an ordinary user, through fusermount3.
 
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fuse4fs_tests::product::Product;
 use fuse4fs_tests::shared::Golden;
+use fuse4fs_tests::uring::Parameter;
 use fuse4fs_tests::{command, host, trial};
 use libtest_mimic::Trial;
+
+use crate::uring;
 
 const NOBODY: u32 = 65534;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::test("an ordinary user mounts an image and sees its tree", a_user_mounts_an_image),
+        trial::test("a user's server has threads of the idle class", classes),
         trial::test("without fusermount3 a user is told so", without_fusermount3),
     ]
 }
@@ -25,6 +29,15 @@ struct Scene {
     image: PathBuf,
     mountpoint: PathBuf,
     _directory: tempfile::TempDir,
+}
+
+impl Scene {
+    /// The process that serves.
+    fn server(&self) -> Result<u32> {
+        let servers = self.product.servers()?;
+        let [server] = servers[..] else { anyhow::bail!("servers: {servers:?}") };
+        Ok(server)
+    }
 }
 
 fn scene() -> Result<Scene> {
@@ -47,10 +60,25 @@ fn as_nobody(program: &std::ffi::OsStr) -> Command {
 }
 
 fn a_user_mounts_an_image() -> Result<()> {
+    mounted("io_uring=auto", look)
+}
+
+fn classes() -> Result<()> {
+    uring::need_groups()?;
+    let _parameter = Parameter::set("Y")?;
+    mounted("io_uring=on", |scene| {
+        command::succeed(as_nobody("ls".as_ref()).arg(&scene.mountpoint))?;
+        uring::expect_classes(&Path::new("/proc").join(scene.server()?.to_string()))
+    })
+}
+
+/// Looks at a mount of a user's, which then leaves nothing behind.
+fn mounted(options: &str, look: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     host::need_program("fusermount3")?;
     let scene = scene()?;
     let mut fuse4fs = as_nobody(scene.product.user_program().as_os_str());
-    let said = command::succeed(fuse4fs.arg(&scene.image).arg(&scene.mountpoint))?;
+    fuse4fs.arg(&scene.image).arg(&scene.mountpoint).args(["-o", options]);
+    let said = command::succeed(&mut fuse4fs)?;
     ensure!(said.is_empty(), "it said: {said}");
     let looked = look(&scene);
     let mut unmount = as_nobody("fusermount3".as_ref());
@@ -71,10 +99,7 @@ fn look(scene: &Scene) -> Result<()> {
     let mut cat = as_nobody("cat".as_ref());
     let read = command::succeed(cat.arg(scene.mountpoint.join("edges/s61")))?;
     ensure!(read.len() == 61, "read {} bytes", read.len());
-    let [server] = scene.product.servers()?[..] else {
-        anyhow::bail!("servers: {:?}", scene.product.servers()?)
-    };
-    let status = std::fs::read_to_string(format!("/proc/{server}/status"))?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server()?))?;
     for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         ensure!(status.contains(line), "no \"{line}\" in {status}");
     }
