@@ -60,6 +60,8 @@ enum Reason {
     Serve(#[from] mounting::ServeError),
     #[error("no io_uring: {0}")]
     Rings(#[source] io::Error),
+    #[error("cannot block a signal: {0}")]
+    Signals(#[source] io::Error),
     #[error("cannot print: {0}")]
     Print(#[source] io::Error),
 }
@@ -98,14 +100,17 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let machine = Machine::look();
     let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd());
     let keep = keep.chain(rings.iter().flat_map(Rings::descriptors)).collect();
-    let confined = match Unconfined::new(surroundings).enter(keep) {
+    // Before the first thread: each inherits the mask.
+    let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
+    let fuse: Vec<RawFd> = handed.channels().collect();
+    let confined = match Unconfined::new(surroundings).enter(keep, &fuse) {
         Ok(confined) => confined,
         Err(error) => {
             conversation.refuse(RefusalKind::Internal, &error.to_string());
             return Err(error.into());
         }
     };
-    let mount = Mount { conversation, request, handed, rings, notifier, machine };
+    let mount = Mount { conversation, request, handed, rings, notifier, machine, sigterm };
     Ok(mounting::serve(&confined, mount)?)
 }
 

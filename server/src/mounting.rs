@@ -12,6 +12,7 @@ use fuse4fs_ext4::{
     Notice, Observer, Overhead, Rules, Unmountable, Unobserved, WriteOptions, probe,
 };
 use fuse4fs_protocol::{EngineOptions, ErrorsPolicy, MountRequest, Phase, RefusalKind, Switch};
+
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use thiserror::Error as ThisError;
@@ -57,6 +58,9 @@ pub(crate) enum ServeError {
 enum Event {
     /// The file system is mounted, or not.
     Mounted(Result<(), ServeError>),
+    /// The kernel has the answer to INIT: if it is to use rings, it holds all requests back until it has
+    /// them.
+    Begun,
     /// A worker has stopped: the kernel has hung up.
     Stopped(io::Result<()>),
 }
@@ -103,14 +107,16 @@ pub(crate) struct Mount {
     pub(crate) rings: Option<Rings>,
     pub(crate) notifier: Notifier,
     pub(crate) machine: Machine,
+    /// SIGTERM, which no thread takes by itself.
+    pub(crate) sigterm: BlockedSignal,
 }
 
 /// Mounts and serves until the kernel hangs up.
 ///
 /// # Errors
 /// Why it did not come to serving, or why it ended early.
-pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError> {
-    let Mount { conversation, request, handed, rings, notifier, machine } = mount;
+pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError> {
+    let Mount { conversation, request, handed, rings, notifier, machine, sigterm } = mount;
     conversation.progress(Phase::Starting, 0, 0);
     let access = if request.read_only { Access::Read } else { Access::Write };
     let holders = rings.iter().flat_map(Rings::holding_device);
@@ -134,8 +140,7 @@ pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError
     let settings = settings(&request, machine, rings.as_ref());
     let frontend = Arc::new(Frontend::new(devices, geometry.clone(), settings));
 
-    // Before the first thread: those that are started later inherit the mask.
-    stay_on_sigterm(Arc::clone(&frontend))?;
+    stay_on_sigterm(sigterm, Arc::clone(&frontend))?;
     let (report, events) = channel();
     let on_stop = || -> OnStop {
         let report = report.clone();
@@ -144,40 +149,39 @@ pub(crate) fn serve(_confined: &Confined, mount: Mount) -> Result<(), ServeError
     };
     let busy_poll = Duration::from_micros(request.serving.busy_poll.unwrap_or(0).into());
     let effort = Effort { size: machine.crew(threads), busy_poll };
-    let on_init = start_rings(rings, &frontend, on_stop());
-    let callbacks = (on_init, on_stop());
+    let starter = rings.map(|rings| (rings, on_stop()));
+    let callbacks = (on_init(report.clone()), on_stop());
     let transport = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);
     let relieved = Arc::clone(&transport);
     device.before_wait(move || relieved.relieve_if_asked());
-    transport.start()?;
+    confined.serve_channels(move || transport.run());
     let node = machine.node;
     let mounting = Mounting { conversation, request, device, journal, geometry, node };
     start_mounting(mounting, Arc::clone(&frontend), report)?;
-    supervise(&frontend, &events, &notifier)
+    supervise(&frontend, starter, &events, &notifier)
 }
 
-/// What starts the rings once the kernel has the answer to INIT, if they are to be used: from then on
-/// it holds back all requests until it has them.
-fn start_rings(rings: Option<Rings>, frontend: &Arc<Frontend>, on_stop: OnStop) -> OnInit {
-    let (frontend, waiting) = (Arc::clone(frontend), Mutex::new(Some((rings, on_stop))));
-    Box::new(move || {
-        if !frontend.uses_rings() {
-            return;
-        }
-        if let Some((Some(rings), on_stop)) = waiting.lock().take() {
-            rings.start(&frontend, on_stop);
-        }
-    })
+/// What says that the kernel has the answer to INIT.
+fn on_init(report: Sender<Event>) -> OnInit {
+    // Nobody listens any more at the end.
+    Box::new(move || drop(report.send(Event::Begun)))
 }
 
-/// Waits for what the threads have to say.
+/// Waits for what the threads have to say. The rings are started from here, since those who serve
+/// channels, and what they start, may not use them.
 fn supervise(
-    frontend: &Frontend,
+    frontend: &Arc<Frontend>,
+    mut rings: Option<(Rings, OnStop)>,
     events: &Receiver<Event>,
     notifier: &Notifier,
 ) -> Result<(), ServeError> {
     for event in events {
         match event {
+            Event::Begun => {
+                if let Some((rings, on_stop)) = rings.take_if(|_| frontend.uses_rings()) {
+                    rings.start(frontend, on_stop);
+                }
+            }
             Event::Mounted(result) => {
                 result?;
                 notifier.tell(&NotifyState::Ready);
@@ -194,8 +198,7 @@ fn supervise(
 
 /// A mounted file system is not left because of a signal: whoever stops the service meant to
 /// unmount, and the kernel will say so. Before that the signal ends the process, as always.
-fn stay_on_sigterm(frontend: Arc<Frontend>) -> io::Result<()> {
-    let signal = BlockedSignal::new(libc::SIGTERM)?;
+fn stay_on_sigterm(signal: BlockedSignal, frontend: Arc<Frontend>) -> io::Result<()> {
     let wait = move || {
         while signal.wait().is_ok() {
             if !frontend.is_serving() {

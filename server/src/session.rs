@@ -82,6 +82,11 @@ impl Handed {
         singles.into_iter().flatten().chain(&self.clones).map(AsRawFd::as_raw_fd)
     }
 
+    /// The numbers of those that are /dev/fuse.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = RawFd> {
+        std::iter::once(&self.fuse).chain(&self.clones).map(AsRawFd::as_raw_fd)
+    }
+
     /// Sorts descriptors by role, each of them open for just what the mount does: a read-only mount
     /// cannot be made to write, a read-write one does not find out late that it cannot. That for
     /// memory pressure is closed: what is not open cannot be abused.

@@ -135,6 +135,8 @@ fn every_thread_is_filtered() -> Result<()> {
         let get = |name: &str| status.get(name).map(String::as_str).unwrap_or_default();
         ensure!(get("Seccomp") == "2" && get("NoNewPrivs") == "1", "{status:?}");
         ensure!(get("CapEff") == "0000000000000000", "{status:?}");
+        // Two for all, and that of its part: /dev/fuse or the rings.
+        ensure!(get("Seccomp_filters") == "3", "{status:?}");
         threads += 1;
     }
     ensure!(threads > 0, "no threads");

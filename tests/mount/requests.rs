@@ -2,18 +2,17 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use fuse4fs_tests::command;
+use fuse4fs_tests::connection::{self, Connection};
 use fuse4fs_tests::host::Mounted;
 use fuse4fs_tests::image::Recipe;
 use fuse4fs_tests::product::Product;
-use fuse4fs_tests::trial;
+use fuse4fs_tests::{command, trial};
 use libtest_mimic::Trial;
-use rustix::fs::{major, minor};
 use rustix::process::{Pid, Signal};
 
 const RECIPE: Recipe =
@@ -226,11 +225,8 @@ fn logged(traced: &Traced, text: &str) -> Result<()> {
 }
 
 fn aborted(traced: &Traced) -> Result<()> {
-    let device = fs::metadata(&traced.root)?.dev();
-    let connection = (u64::from(major(device)) << 20) | u64::from(minor(device));
-    // In the mount namespace of these tests only; not every machine has it.
-    command::sh("mount", ["-t", "fusectl", "none", "/sys/fs/fuse/connections"])?;
-    fs::write(format!("/sys/fs/fuse/connections/{connection}/abort"), "1")?;
+    connection::show()?;
+    Connection::of(&traced.root)?.abort()?;
     logged(traced, "the connection to the kernel was aborted")?;
     ensure!(fs::read_dir(&traced.root).is_err(), "an aborted mount still answers");
     let product = Product::get()?;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fuse4fs_tests::connection::{self, Connection};
 use fuse4fs_tests::host::Mounted;
 use fuse4fs_tests::image::{self, Recipe};
 use fuse4fs_tests::product::{Product, Traces};
@@ -294,16 +295,8 @@ fn aborted() -> Result<()> {
     let clients: Vec<Busy> =
         (0..4).map(|_| Busy::start(&serving.plain())).collect::<Result<_>>()?;
     std::thread::sleep(Duration::from_millis(300));
-    let device = std::fs::metadata(serving.mounted.path())?.dev();
-    // As st_dev has it, the kernel's own number of the device: major << 20 | minor.
-    let number = u64::from(rustix::fs::major(device)) << 20 | u64::from(rustix::fs::minor(device));
-    let connections = serving.directory.path().join("connections");
-    std::fs::create_dir(&connections)?;
-    let mut mount = Command::new("mount");
-    command::succeed(mount.args(["-t", "fusectl", "fusectl"]).arg(&connections))?;
-    let control = Mounted::adopt(&connections);
-    std::fs::write(connections.join(number.to_string()).join("abort"), "1")?;
-    control.unmount()?;
+    connection::show()?;
+    Connection::of(serving.mounted.path())?.abort()?;
     serving.expect_gone()?;
     ensure!(ask(&serving.plain()).is_err(), "an aborted mount answers");
     drop(clients);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fuser::Errno;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as SysError;
 use tracing::{debug, warn};
@@ -16,6 +17,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::abi::{InHeader, OutHeader, opcode};
 use super::body::Body;
 use super::crew::{Crew, CrewSize};
+use super::post::{Delivery, Post};
 use super::reply::{Buffer, Output};
 use super::request::Class;
 use super::serve::{Answer, Frontend, Turn};
@@ -47,6 +49,8 @@ pub(crate) struct Classic {
     hired: AtomicUsize,
     itself: Weak<Self>,
     on_init: OnInit,
+    post: Post,
+    delivery: Mutex<Option<Delivery>>,
 }
 
 /// Whether a worker goes on.
@@ -65,11 +69,13 @@ impl Classic {
         (on_init, on_stop): (OnInit, OnStop),
     ) -> Arc<Self> {
         let channels: Vec<_> = channels.into_iter().map(|fd| Arc::new(Channel::new(fd))).collect();
+        let (post, delivery) = Post::new();
         if let Some(first) = channels.first().map(Arc::downgrade) {
             // A message without a request's number is a notification, with its code for an error.
+            let post = post.clone();
             frontend.notify_by(Box::new(move |code, payload| {
                 if let Some(channel) = first.upgrade() {
-                    channel.write(0, code, payload);
+                    post.write(channel, 0, code, payload);
                 }
             }));
         }
@@ -82,14 +88,25 @@ impl Classic {
             on_stop,
             hired: AtomicUsize::new(0),
             itself: Weak::clone(itself),
+            post,
+            delivery: Mutex::new(Some(delivery)),
         })
     }
 
-    /// Starts the first worker. It starts others when they are needed, or the overseer does.
+    /// Starts the first worker, which starts others when they are needed, or the overseer does. Then
+    /// writes what other threads have to say, until the end.
     ///
-    /// # Errors
-    /// When there can be no thread.
-    pub(crate) fn start(&self) -> io::Result<()> {
+    /// All threads that write to the channels begin here: see `sandbox`.
+    pub(crate) fn run(&self) {
+        if let Err(error) = self.start() {
+            (self.on_stop)(Err(error));
+        }
+        if let Some(delivery) = self.delivery.lock().take() {
+            delivery.run();
+        }
+    }
+
+    fn start(&self) -> io::Result<()> {
         self.hire()?;
         let Some(itself) = self.itself.upgrade() else { return Ok(()) };
         let oversee = move || {
@@ -109,6 +126,7 @@ impl Classic {
             let result = itself.work(number);
             if let Some(stopped) = result.transpose() {
                 itself.crew.end();
+                itself.post.close();
                 (itself.on_stop)(stopped);
             }
         };
@@ -204,22 +222,22 @@ impl Classic {
         }
     }
 
-    /// Keeps a request until the file system is there.
+    /// Keeps a request until the file system is there. It is then served by another thread.
     fn park(&self, header: &InHeader, body: &[u8], channel: &Arc<Channel>) {
-        let (header, body, channel) = (*header, body.to_vec(), Arc::clone(channel));
+        let (header, body) = (*header, body.to_vec());
+        let (post, channel) = (self.post.clone(), Arc::clone(channel));
         let go_on = move |turn: Turn<'_>| {
-            let Turn::Serve(frontend) = turn else {
-                return channel.fail(header.unique, Errno::EINTR);
-            };
+            let write = |error, payload: &[u8]| post.write(channel, header.unique, error, payload);
+            let Turn::Serve(frontend) = turn else { return write(code(Errno::EINTR), &[]) };
             let Ok(mut reply) = Buffer::new(frontend.settings().max_reply()) else {
-                return channel.fail(header.unique, Errno::ENOMEM);
+                return write(code(Errno::ENOMEM), &[]);
             };
             let mut out = Output::new(reply.bytes());
             let answer = match frontend.decode(&header, Body::Whole(&body)) {
                 Ok(call) => frontend.serve(&call, &mut out),
                 Err(refused) => refused,
             };
-            channel.send(header.unique, &answer, &out);
+            put(&answer, &out, write);
         };
         self.frontend.when_ready(header.unique, Box::new(go_on));
     }
@@ -227,7 +245,21 @@ impl Classic {
 
 /// One descriptor that speaks FUSE. Replies must go where their request came from.
 #[derive(Debug)]
-struct Channel(OwnedFd);
+pub(super) struct Channel(OwnedFd);
+
+/// Puts an answer into the error and the payload of a message, if it is one.
+fn put(answer: &Answer, output: &Output<'_>, write: impl FnOnce(i32, &[u8])) {
+    match answer {
+        Answer::Reply | Answer::Last => write(0, output.bytes()),
+        Answer::Error(errno) => write(code(*errno), &[]),
+        Answer::Silent | Answer::Wait => {}
+    }
+}
+
+/// An error, as messages have it.
+fn code(errno: Errno) -> i32 {
+    errno.code().saturating_neg()
+}
 
 impl Channel {
     /// A channel over a /dev/fuse descriptor (or, in tests, a SOCK_SEQPACKET socket).
@@ -274,19 +306,11 @@ impl Channel {
 
     /// Sends an answer, if there is one.
     fn send(&self, unique: u64, answer: &Answer, output: &Output<'_>) {
-        match answer {
-            Answer::Reply | Answer::Last => self.write(unique, 0, output.bytes()),
-            Answer::Error(errno) => self.fail(unique, *errno),
-            Answer::Silent | Answer::Wait => {}
-        }
-    }
-
-    fn fail(&self, unique: u64, errno: Errno) {
-        self.write(unique, errno.code().saturating_neg(), &[]);
+        put(answer, output, |error, payload| self.write(unique, error, payload));
     }
 
     /// A reply that the kernel does not take is for a request that is gone: nobody waits for it.
-    fn write(&self, unique: u64, error: i32, payload: &[u8]) {
+    pub(super) fn write(&self, unique: u64, error: i32, payload: &[u8]) {
         let len = size_of::<OutHeader>().saturating_add(payload.len());
         let header = OutHeader { len: u32::try_from(len).unwrap_or(0), error, unique };
         let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(payload)];

@@ -170,7 +170,7 @@ pub(super) fn starting_on(image: &[u8], settings: Settings) -> Starting {
         relieved.relieve_if_asked();
         drop(gate.lock());
     });
-    transport.start().unwrap();
+    std::thread::spawn(move || transport.run());
     Starting { kernel: Kernel { socket, unique: 0 }, device, works, frontend, stopped }
 }
 

@@ -21,6 +21,7 @@ mod ioctl;
 mod nodes;
 #[cfg(feature = "null")]
 mod null;
+mod post;
 mod readdir;
 mod reply;
 mod request;

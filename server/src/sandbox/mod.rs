@@ -12,12 +12,16 @@ mod syscalls;
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
 };
 use rustix::process::{Resource, Rlimit};
 use thiserror::Error;
+
+use syscalls::Part;
 
 /// Who made the surroundings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,8 +59,15 @@ pub(crate) struct Unconfined(Surroundings);
 
 /// A process that can read, write and wait on the descriptors it has, and nothing else. Serving an
 /// image takes one of these.
+///
+/// The thread that went in, and all that it starts, may use rings, but cannot write to /dev/fuse.
 #[derive(Debug)]
-pub(crate) struct Confined(());
+pub(crate) struct Confined {
+    /// To the thread that can, and waits to be told what to do.
+    channels: Sender<Job>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Unconfined {
     /// The process at its start.
@@ -65,11 +76,11 @@ impl Unconfined {
     }
 
     /// Goes in. There must be one thread only; others can be started from inside. Of the
-    /// descriptors, the standard ones and those of `keep` stay.
+    /// descriptors, the standard ones and those of `keep` stay; those of `fuse` are /dev/fuse.
     ///
     /// # Errors
     /// The step that failed; the process must end then.
-    pub(crate) fn enter(self, keep: Vec<RawFd>) -> Result<Confined, SandboxError> {
+    pub(crate) fn enter(self, keep: Vec<RawFd>, fuse: &[RawFd]) -> Result<Confined, SandboxError> {
         if self.0 == Surroundings::Namespaces {
             root::empty()?;
         }
@@ -78,8 +89,36 @@ impl Unconfined {
         landlock()?;
         limit()?;
         syscalls::filter()?;
-        Ok(Confined(()))
+        let channels = start_channels()?;
+        syscalls::narrow(Part::Rings(fuse))?;
+        Ok(Confined { channels })
     }
+}
+
+impl Confined {
+    /// Does `job` on the thread that may write to /dev/fuse. So may those that it starts; none of them
+    /// can use a ring. To be called once: the thread ends with the job.
+    pub(crate) fn serve_channels(&self, job: impl FnOnce() + Send + 'static) {
+        // It waits for nothing else, and cannot have ended before.
+        let _ = self.channels.send(Box::new(job));
+    }
+}
+
+/// Starts a thread for [`Confined::serve_channels`], and waits until it is confined to that.
+fn start_channels() -> Result<Sender<Job>, SandboxError> {
+    let (job, jobs) = channel::<Job>();
+    let (confined, is_confined) = channel();
+    let work = move || {
+        let narrowed = syscalls::narrow(Part::Channels);
+        let goes_on = narrowed.is_ok();
+        let _ = confined.send(narrowed);
+        if goes_on && let Ok(job) = jobs.recv() {
+            job();
+        }
+    };
+    thread::Builder::new().name("channels".into()).spawn(work).step("starting a thread")?;
+    is_confined.recv().map_err(io::Error::other).step("waiting for a thread")??;
+    Ok(job)
 }
 
 fn close_others(mut keep: Vec<RawFd>) -> Result<(), SandboxError> {

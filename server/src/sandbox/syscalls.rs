@@ -1,11 +1,14 @@
 //! The system calls that serving takes. All others fail with EPERM.
+//!
+//! No thread has all of them: see [`Part`].
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::RawFd;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter_all_threads,
+    SeccompRule, TargetArch, apply_filter, apply_filter_all_threads,
 };
 
 use super::{SandboxError, Step};
@@ -60,6 +63,21 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_getrandom,
 ];
 
+/// What a thread is for, and all threads that it starts.
+///
+/// A notification that is written to /dev/fuse may wait, unkillable, for a lock that a request holds.
+/// If that request was handed to a ring by whose thread it is written, nobody can take it any more, and
+/// an abort of the connection does not end it (kernel: fs/fuse/dev_uring.c, entries of
+/// `ent_w_req_queue`): umount(2) would wait until the next boot. So whoever may use a ring must not be
+/// able to write there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part<'a> {
+    /// May write to /dev/fuse, and use no ring.
+    Channels,
+    /// May use rings, and write to none of these, which are /dev/fuse.
+    Rings(&'a [RawFd]),
+}
+
 /// The argument `index` has, under `mask`, the value `value`.
 fn argument(index: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::Error> {
     Ok(SeccompRule::new(vec![condition(index, mask, value)?])?)
@@ -82,6 +100,10 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
     let own = u64::from(std::process::id());
     let abort = vec![condition(0, u64::MAX, own)?, condition(2, u64::MAX, bits(libc::SIGABRT))?];
     let punch = bits(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE);
+    let own_filter = vec![
+        condition(0, u64::MAX, libc::SECCOMP_SET_MODE_FILTER.into())?,
+        condition(1, u64::MAX, 0)?,
+    ];
     let to_idle = vec![condition(0, u64::MAX, 0)?, condition(1, u64::MAX, bits(libc::SCHED_IDLE))?];
     Ok(vec![
         // No memory that can be executed.
@@ -101,6 +123,9 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
         (libc::SYS_io_uring_register, argument(1, u64::MAX, UNREGISTER_FILES.into())?),
         // The name of a thread.
         (libc::SYS_prctl, argument(0, u64::MAX, bits(libc::PR_SET_NAME))?),
+        // The filter of its part.
+        (libc::SYS_prctl, argument(0, u64::MAX, bits(libc::PR_SET_NO_NEW_PRIVS))?),
+        (libc::SYS_seccomp, SeccompRule::new(own_filter)?),
         // abort(3), and no other signal: a stopped thread cannot be woken by its ring either.
         (libc::SYS_tgkill, SeccompRule::new(abort)?),
         // On a connected socket: no address.
@@ -135,6 +160,41 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
     let no_clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
     let list = SeccompFilter::new(permitted, errno(libc::EPERM), SeccompAction::Allow, arch)?;
     Ok([no_clone3.try_into()?, list.try_into()?])
+}
+
+/// Takes from this thread, and from those it will start, what is not of its part.
+///
+/// # Errors
+/// A kernel without seccomp.
+pub(super) fn narrow(part: Part<'_>) -> Result<(), SandboxError> {
+    let program = rest(part).map_err(io::Error::other).step("compiling a thread's filter")?;
+    apply_filter(&program).map_err(io::Error::other).step("installing a thread's filter")
+}
+
+/// Forbids what a part has not, and further filters.
+fn rest(part: Part<'_>) -> Result<BpfProgram, seccompiler::Error> {
+    let mut forbidden = BTreeMap::from([(libc::SYS_seccomp, Vec::new())]);
+    match part {
+        Part::Channels => {
+            forbidden.insert(libc::SYS_io_uring_enter, Vec::new());
+        }
+        Part::Rings([]) => {}
+        Part::Rings(fuse) => {
+            for call in [libc::SYS_write, libc::SYS_writev, libc::SYS_pwritev2] {
+                let rules = fuse.iter().map(|fd| on(*fd)).collect::<Result<_, _>>()?;
+                forbidden.insert(call, rules);
+            }
+        }
+    }
+    let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    Ok(SeccompFilter::new(forbidden, SeccompAction::Allow, eperm, arch)?.try_into()?)
+}
+
+/// The first argument is this descriptor: 32 bits are, whatever the others.
+fn on(fd: RawFd) -> Result<SeccompRule, seccompiler::Error> {
+    let (length, fd) = (SeccompCmpArgLen::Dword, u64::from(fd.unsigned_abs()));
+    Ok(SeccompRule::new(vec![SeccompCondition::new(0, length, SeccompCmpOp::Eq, fd)?])?)
 }
 
 #[cfg(test)]

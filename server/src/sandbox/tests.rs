@@ -2,7 +2,7 @@
 
 //! Each test starts this test program anew; the child goes in and then tries one thing.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicU8;
 
@@ -94,6 +94,8 @@ fn attacks_by_arguments() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])
         ("a thread that is waited for", libc::SYS_clone, [thread.into(), 0, 0, 0, 0]),
         ("writing zeros", libc::SYS_fallocate, [2, zero, 0, 1, 0]),
         ("making a file longer", libc::SYS_fallocate, [2, 0, 0, 1, 0]),
+        ("filters of others", libc::SYS_seccomp, [1, 1, 0, 0, 0]),
+        ("a further filter", libc::SYS_seccomp, [1, 0, 0, 0, 0]),
     ]
 }
 
@@ -126,6 +128,26 @@ fn ring_attacks() -> Vec<(&'static str, squeue::Entry)> {
     ]
 }
 
+/// What a thread can do of what its part decides: each way to write to `fuse`, and to use a ring that is
+/// none.
+fn part_of(part: &str, fuse: RawFd) -> String {
+    let byte = [io::IoSlice::new(b"x")];
+    let at = i64::try_from(byte.as_ptr().addr()).unwrap();
+    let (low, high) = (i64::from(fuse), i64::from(fuse) | 1 << 32);
+    let try_out = |(name, number, fd, argument): (&str, libc::c_long, i64, i64)| {
+        format!("{part}: {name}: {}\n", raw(number, [fd, at, argument, 0, 0]))
+    };
+    let ways = [
+        ("write", libc::SYS_write, low, 0),
+        ("write, by a number with more bits", libc::SYS_write, high, 0),
+        ("writev", libc::SYS_writev, low, 1),
+        ("pwritev2", libc::SYS_pwritev2, low, 1),
+        ("writev elsewhere", libc::SYS_writev, i64::from(libc::STDERR_FILENO), 0),
+        ("io_uring_enter", libc::SYS_io_uring_enter, low, 0),
+    ];
+    ways.map(try_out).concat()
+}
+
 /// The child: what it prints is what the tests look at.
 #[test]
 #[ignore = "the child of the other tests, which start it by themselves"]
@@ -134,9 +156,11 @@ fn child() {
     let status = std::fs::File::open("/proc/thread-self/status").unwrap();
     let spare = std::fs::File::open("/etc/passwd").unwrap();
     let attacks = [attacks(), attacks_by_arguments()].concat();
+    let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+    let fuse = null.as_raw_fd();
     let mut ring = Ring::new(1, &[status.as_fd()]).unwrap();
-    let keep = vec![status.as_raw_fd(), ring.number()];
-    Unconfined::new(Surroundings::Bare).enter(keep).unwrap();
+    let keep = vec![status.as_raw_fd(), ring.number(), fuse];
+    let confined = Unconfined::new(Surroundings::Bare).enter(keep, &[fuse]).unwrap();
     match what.as_str() {
         "attacks" => {
             for (name, number, arguments) in attacks {
@@ -160,6 +184,17 @@ fn child() {
                 .sum();
             println!("sum: {sum}");
             println!("clone3: {}", raw(libc::SYS_clone3, [0; 5]));
+        }
+        "parts" => {
+            let (report, part) = std::sync::mpsc::channel();
+            let of = move |part: &str| part_of(part, fuse);
+            confined.serve_channels(move || {
+                let child = std::thread::spawn(move || of("child of channels"));
+                report.send([of("channels"), child.join().unwrap()].concat()).unwrap();
+            });
+            let child = std::thread::spawn(move || of("child of rings"));
+            let [rings, child] = [of("rings"), child.join().unwrap()];
+            println!("\n{}{rings}{child}", part.recv().unwrap());
         }
         "status" => print!("{}", io::read_to_string(status).unwrap()),
         "descriptors" => {
@@ -207,6 +242,33 @@ fn a_ring_does_nothing_but_what_it_was_made_for() {
     }
     let dropped = format!("dropped: {}", libc::EBADF);
     assert!(lines.iter().any(|line| line.ends_with(&dropped)), "{lines:#?}");
+}
+
+#[test]
+fn no_thread_may_use_rings_and_write_to_channels() {
+    let lines = lines("parts");
+    let writes = ["write", "write, by a number with more bits", "writev", "pwritev2"]
+        .map(|way| (way, libc::EPERM));
+    let found = |part: &str, way: &str| {
+        let prefix = format!("{part}: {way}: ");
+        let line = lines.iter().find_map(|line| line.strip_prefix(&prefix));
+        line.unwrap_or_else(|| panic!("no {prefix}in {lines:#?}")).parse::<i32>().unwrap()
+    };
+    for part in ["rings", "child of rings"] {
+        for (way, errno) in writes {
+            assert_eq!(found(part, way), errno, "{part}: {way}");
+        }
+        // It is no ring, but that was looked at.
+        assert_eq!(found(part, "io_uring_enter"), libc::EOPNOTSUPP, "{part}");
+        assert_eq!(found(part, "writev elsewhere"), 0, "{part}");
+    }
+    for part in ["channels", "child of channels"] {
+        for (way, _) in writes {
+            // A sixth argument of pwritev2 is left to chance.
+            assert_ne!(found(part, way), libc::EPERM, "{part}: {way}");
+        }
+        assert_eq!(found(part, "io_uring_enter"), libc::EPERM, "{part}");
+    }
 }
 
 #[test]
