@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::connect::{Contact, ServerProcess};
 use crate::report::{Explain, Failure, plain};
 use crate::scheduling;
 use crate::sys::launch::{Identity, Launch, LaunchError, launch};
-use crate::sys::open::{Pinned, log_file, well_known};
+use crate::sys::open::{Pinned, again, log_file, well_known};
 use crate::sys::socket::Socket;
 
 const PROGRAM: &str = "fuse4fs-server";
@@ -133,7 +133,7 @@ fn log(start: &Start<'_>, null: &OwnedFd) -> Result<OwnedFd, Failure> {
         return log_file(path).or_system_failure(&format!("cannot open log {}", path.display()));
     }
     if start.log_to_stderr {
-        return io::stderr().as_fd().try_clone_to_owned().or_system_failure("cannot use stderr");
+        return writable(io::stderr().as_fd(), null).or_system_failure("cannot use stderr");
     }
     if let Ok(syslog) = UnixDatagram::unbound()
         && syslog.connect(SYSLOG).is_ok()
@@ -143,9 +143,32 @@ fn log(start: &Start<'_>, null: &OwnedFd) -> Result<OwnedFd, Failure> {
     null.try_clone().or_system_failure("cannot use /dev/null")
 }
 
+/// Stderr, only to be written: a terminal is open for reading as well, and would tell the server what
+/// is typed. What cannot be opened anew, as a socket, is passed on if it is none.
+fn writable(stderr: BorrowedFd<'_>, null: &OwnedFd) -> io::Result<OwnedFd> {
+    match again(stderr, OFlags::WRONLY | OFlags::APPEND) {
+        Err(_) if stderr.is_terminal() => null.try_clone(),
+        Err(_) => stderr.try_clone_to_owned(),
+        opened => opened,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_handed_over_to_be_written_alone() {
+        let null = well_known("/dev/null", OFlags::RDWR).unwrap();
+        let terminal = well_known("/dev/ptmx", OFlags::RDWR | OFlags::NOCTTY).unwrap();
+        assert!(terminal.is_terminal());
+        let handed = writable(terminal.as_fd(), &null).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&handed).unwrap();
+        assert_eq!(flags & OFlags::RWMODE, OFlags::WRONLY);
+        let (socket, _other) = UnixDatagram::pair().unwrap();
+        let handed = writable(socket.as_fd(), &null).unwrap();
+        rustix::io::write(&handed, b"a line").unwrap();
+    }
 
     #[test]
     fn ids_for_servers_differ_and_stay_in_their_range() {
