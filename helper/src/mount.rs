@@ -197,6 +197,7 @@ impl Job<'_> {
         if session.state.tightened {
             unattached.make_read_only()?;
         }
+        unattached.expect_answer(self.interruptions.as_fd(), self.options.server_timeout)?;
         unattached.attach(self.target.as_fd())?;
         if session.state.tightened {
             self.reporter.line(&self.shown, TIGHTENED);

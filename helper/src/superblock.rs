@@ -4,13 +4,14 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::policy::{Plan, block_size};
 use crate::report::{Explain, Failure, plain};
-use crate::sys::child;
+use crate::sys::child::{self, Ended};
 use crate::sys::open::well_known;
 use crate::sys::vfs::{self, Connections, Context};
 
@@ -235,6 +236,29 @@ impl<'a> Unattached<'a> {
     pub(crate) fn make_read_only(&self) -> Result<(), Failure> {
         let Some(mount) = &self.mount else { return Ok(()) };
         vfs::make_read_only(mount.as_fd()).or_mount_failure("cannot make the mount read-only")
+    }
+
+    /// Fails unless the server answers. Until it has answered INIT, and has set up the rings that it
+    /// promised there, no request of the kernel has a timeout.
+    pub(crate) fn expect_answer(
+        &self,
+        interruptions: BorrowedFd<'_>,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let Some(mount) = &self.mount else { return Ok(()) };
+        let now = Instant::now();
+        let deadline = now.checked_add(patience).unwrap_or(now);
+        let ask = || u8::from(vfs::ask_for_root(mount.as_fd()).is_err());
+        match child::with_deadline(deadline, interruptions, ask)
+            .or_system_failure("cannot start a process")?
+        {
+            Ended::With(0) => Ok(()),
+            Ended::With(_) => Err(Failure::mount("the server ended; see its log")),
+            Ended::Late => {
+                Err(Failure::mount("the server says that it serves, but does not answer"))
+            }
+            Ended::Interrupted => Err(Failure::interrupted()),
+        }
     }
 
     /// The last step: the mount becomes visible.
