@@ -85,6 +85,8 @@ fn print(text: &str) -> Result<(), Reason> {
 
 fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     sys::ignore(libc::SIGHUP).map_err(Reason::Socket)?;
+    // A log that may not grow any more is lost, not the mount.
+    sys::ignore(libc::SIGXFSZ).map_err(Reason::Socket)?;
     let socket = socket(surroundings).map_err(Reason::Socket)?;
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
@@ -103,7 +105,8 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     // Before the first thread: each inherits the mask.
     let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
     let fuse: Vec<RawFd> = handed.channels().collect();
-    let confined = match Unconfined::new(surroundings).enter(keep, &fuse) {
+    let unconfined = Unconfined::new(surroundings, handed.longest_file());
+    let confined = match unconfined.enter(keep, &fuse) {
         Ok(confined) => confined,
         Err(error) => {
             conversation.refuse(RefusalKind::Internal, &error.to_string());

@@ -87,6 +87,13 @@ impl Handed {
         std::iter::once(&self.fuse).chain(&self.clones).map(AsRawFd::as_raw_fd)
     }
 
+    /// Bytes of the longest one that is a file, not a device.
+    pub(crate) fn longest_file(&self) -> u64 {
+        let files = [Some(&self.device), self.journal.as_ref()].into_iter().flatten();
+        let sizes = files.filter_map(|file| rustix::fs::fstat(file).ok());
+        sizes.filter_map(|stat| u64::try_from(stat.st_size).ok()).max().unwrap_or(0)
+    }
+
     /// Sorts descriptors by role, each of them open for just what the mount does: a read-only mount
     /// cannot be made to write, a read-write one does not find out late that it cannot. That for
     /// memory pressure is closed: what is not open cannot be abused.

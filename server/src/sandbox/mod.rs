@@ -6,6 +6,7 @@
 //! only the system calls that serving takes (seccomp). Under systemd the unit has done most of it
 //! already; it is done again, because a unit can be edited.
 
+mod limits;
 mod privileges;
 mod root;
 mod syscalls;
@@ -18,7 +19,6 @@ use std::thread;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
 };
-use rustix::process::{Resource, Rlimit};
 use thiserror::Error;
 
 use syscalls::Part;
@@ -55,7 +55,13 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 
 /// A process that may still do what its user may.
 #[derive(Debug)]
-pub(crate) struct Unconfined(Surroundings);
+pub(crate) struct Unconfined {
+    surroundings: Surroundings,
+    /// Bytes of the longest file that it may write.
+    file: u64,
+    /// Bytes of memory that it has.
+    data: u64,
+}
 
 /// A process that can read, write and wait on the descriptors it has, and nothing else. Serving an
 /// image takes one of these.
@@ -70,9 +76,9 @@ pub(crate) struct Confined {
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Unconfined {
-    /// The process at its start.
-    pub(crate) fn new(surroundings: Surroundings) -> Self {
-        Self(surroundings)
+    /// The process at its start. Of files that are no devices none shall grow beyond `file` bytes.
+    pub(crate) fn new(surroundings: Surroundings, file: u64) -> Self {
+        Self { surroundings, file, data: limits::data() }
     }
 
     /// Goes in. There must be one thread only; others can be started from inside. Of the
@@ -81,13 +87,13 @@ impl Unconfined {
     /// # Errors
     /// The step that failed; the process must end then.
     pub(crate) fn enter(self, keep: Vec<RawFd>, fuse: &[RawFd]) -> Result<Confined, SandboxError> {
-        if self.0 == Surroundings::Namespaces {
+        if self.surroundings == Surroundings::Namespaces {
             root::empty()?;
         }
         privileges::drop_all()?;
         close_others(keep)?;
         landlock()?;
-        limit()?;
+        limits::set(&self)?;
         syscalls::filter()?;
         let channels = start_channels()?;
         syscalls::narrow(Part::Rings(fuse))?;
@@ -143,20 +149,6 @@ fn landlock() -> Result<(), SandboxError> {
         .map_err(io::Error::other)
         .step("Landlock")?;
     tracing::debug!("Landlock: {:?}", status.ruleset);
-    Ok(())
-}
-
-/// Core dumps would hold file contents. Descriptors: no number is free, so that even a call that
-/// makes one fails. Locked memory and message queues are never needed.
-///
-/// Not limited: processes, because they are counted for a user and not for a mount (the system call
-/// filter permits threads only); address space, because it says little of memory (the unit's
-/// MemoryMax does); file size, because it is about files this process cannot have.
-fn limit() -> Result<(), SandboxError> {
-    for resource in [Resource::Core, Resource::Nofile, Resource::Memlock, Resource::Msgqueue] {
-        let none = Rlimit { current: Some(0), maximum: Some(0) };
-        rustix::process::setrlimit(resource, none).step("resource limits")?;
-    }
     Ok(())
 }
 

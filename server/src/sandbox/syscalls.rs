@@ -33,10 +33,9 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_lseek,
     libc::SYS_fstat,
     libc::SYS_close,
-    // Memory.
+    // Memory. Not mremap, which moves a stack out of the limits; realloc(3) copies without it.
     libc::SYS_brk,
     libc::SYS_munmap,
-    libc::SYS_mremap,
     libc::SYS_madvise,
     // Threads. clone3 is answered ENOSYS by the other filter.
     libc::SYS_clone3,
@@ -104,10 +103,12 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
         condition(0, u64::MAX, libc::SECCOMP_SET_MODE_FILTER.into())?,
         condition(1, u64::MAX, 0)?,
     ];
+    let uncounted = libc::MAP_SHARED | libc::MAP_GROWSDOWN;
+    let private = vec![condition(2, exec, 0)?, condition(3, bits(uncounted), 0)?];
     let to_idle = vec![condition(0, u64::MAX, 0)?, condition(1, u64::MAX, bits(libc::SCHED_IDLE))?];
     Ok(vec![
-        // No memory that can be executed.
-        (libc::SYS_mmap, argument(2, exec, 0)?),
+        // No memory that can be executed, and none that escapes the limit of memory.
+        (libc::SYS_mmap, SeccompRule::new(private)?),
         (libc::SYS_mprotect, argument(2, exec, 0)?),
         // Threads, but no processes; CLONE_THREAD excludes new user and pid namespaces. A thread that
         // waits as vfork(2) does cannot be woken by its ring: nor could who waits for that ring then,

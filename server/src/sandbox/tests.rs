@@ -30,6 +30,7 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
     let process = i64::from(libc::SIGCHLD);
     let executable = i64::from(libc::PROT_READ | libc::PROT_EXEC);
     let anonymous = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let shared = i64::from(libc::MAP_SHARED | libc::MAP_ANONYMOUS);
     vec![
         ("open", libc::SYS_openat, [at, path, 0, 0, 0]),
         ("openat2", libc::SYS_openat2, [at, path, 0, 24, 0]),
@@ -75,6 +76,8 @@ fn attacks() -> Vec<(&'static str, libc::c_long, [libc::c_long; 5])> {
         ("keyctl", libc::SYS_keyctl, [0, 0, 0, 0, 0]),
         ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, path, 0, 0]),
         ("executable memory", libc::SYS_mmap, [0, 4096, executable, anonymous, -1]),
+        ("shared memory", libc::SYS_mmap, [0, 4096, 3, shared, -1]),
+        ("mremap", libc::SYS_mremap, [0, 4096, 8192, 1, 0]),
         ("making memory executable", libc::SYS_mprotect, [0, 4096, executable, 0, 0]),
         ("sendto with an address", libc::SYS_sendto, [3, 0, 0, 0, path]),
         ("pwrite", libc::SYS_pwrite64, [3, path, 1, 0, 0]),
@@ -160,7 +163,7 @@ fn child() {
     let fuse = null.as_raw_fd();
     let mut ring = Ring::new(1, &[status.as_fd()]).unwrap();
     let keep = vec![status.as_raw_fd(), ring.number(), fuse];
-    let confined = Unconfined::new(Surroundings::Bare).enter(keep, &[fuse]).unwrap();
+    let confined = Unconfined::new(Surroundings::Bare, 0).enter(keep, &[fuse]).unwrap();
     match what.as_str() {
         "attacks" => {
             for (name, number, arguments) in attacks {

@@ -1,0 +1,56 @@
+//! What a taken-over server can take from the machine, whoever started it; the unit's limits are no wider.
+
+use rustix::process::{Resource, Rlimit};
+
+use super::{SandboxError, Step, Surroundings, Unconfined};
+
+/// Bytes of memory beside what is mapped at the start, as the unit's MemoryMax.
+const MEMORY: u64 = 1 << 30;
+/// Bytes of the stacks of the threads that a CPU's ring has.
+const STACKS: u64 = 4 << 20;
+/// Threads, as the unit's TasksMax.
+const THREADS: u64 = 2048;
+/// Bytes of a log, at least.
+const LOG: u64 = 256 << 20;
+
+/// Bytes that are mapped to be written privately: heaps, stacks, and the memory of rings. Zero where /proc
+/// does not tell.
+pub(super) fn data() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split_whitespace().nth(5).and_then(|word| word.parse().ok());
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    page.saturating_mul(pages.unwrap_or(0))
+}
+
+/// Sets all of them, for good.
+///
+/// Core dumps would hold file contents. Descriptors: no number is free, so that even a call that
+/// makes one fails. Locked memory and message queues are never needed. Memory that is not counted as
+/// data (shared, or a stack's) cannot be had: see `syscalls`.
+///
+/// Threads are counted for a user, who is this mount's own in namespaces of its own only.
+///
+/// # Errors
+/// None that is known of.
+pub(super) fn set(process: &Unconfined) -> Result<(), SandboxError> {
+    for resource in [Resource::Core, Resource::Nofile, Resource::Memlock, Resource::Msgqueue] {
+        limit(resource, 0)?;
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let stacks = u64::try_from(cpus).unwrap_or(1).saturating_mul(STACKS);
+    limit(Resource::Data, process.data.saturating_add(MEMORY).saturating_add(stacks))?;
+    // Of no meaning to devices: it is about the log, and an image that is served as a file.
+    limit(Resource::Fsize, process.file.max(LOG))?;
+    if process.surroundings == Surroundings::Namespaces {
+        limit(Resource::Nproc, THREADS)?;
+    }
+    Ok(())
+}
+
+/// Not above what it is limited to already.
+fn limit(resource: Resource, value: u64) -> Result<(), SandboxError> {
+    let now = rustix::process::getrlimit(resource).maximum;
+    let value = Some(now.map_or(value, |now| now.min(value)));
+    rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
+        .step("resource limits")
+}
