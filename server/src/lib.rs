@@ -4,6 +4,9 @@
 //! `sandbox` on the process can only read, write and wait on the descriptors that the helper gave
 //! it; `fuse` speaks to the kernel, the engine (`fuse4fs_ext4`) knows the disk.
 
+#[cfg(feature = "attack")]
+#[doc(hidden)]
+pub mod attack;
 mod cli;
 mod clock;
 mod device;
@@ -71,6 +74,14 @@ enum Reason {
 /// # Errors
 /// Why nothing could be served, as a sentence for a person.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), ServerError> {
+    #[cfg(feature = "attack")]
+    let arguments = {
+        let arguments: Vec<OsString> = arguments.collect();
+        if let Some((_, attack)) = arguments.split_first().filter(|(first, _)| *first == "attack") {
+            return Ok(attack::run_unconfined(attack).map_err(Reason::Print)?);
+        }
+        arguments.into_iter()
+    };
     match cli::parse(arguments).map_err(Reason::from)? {
         Command::Help => print(cli::HELP)?,
         Command::Version => print(concat!("fuse4fs-server ", env!("CARGO_PKG_VERSION"), "\n"))?,
@@ -114,6 +125,11 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
         }
     };
     let mount = Mount { conversation, request, handed, rings, notifier, machine, sigterm };
+    #[cfg(feature = "attack")]
+    let Some(mount) = attack::take_over(&confined, mount).map_err(mounting::ServeError::from)?
+    else {
+        return Ok(());
+    };
     Ok(mounting::serve(&confined, mount)?)
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             few_fds,
         ),
         trial::test("every thread of the server is filtered", every_thread_is_filtered),
+        trial::test("memory, threads and files of the server have limits", limits),
     ]
 }
 
@@ -140,5 +141,22 @@ fn every_thread_is_filtered() -> Result<()> {
         threads += 1;
     }
     ensure!(threads > 0, "no threads");
+    serving.mounted.unmount()
+}
+
+fn limits() -> Result<()> {
+    let serving = serving()?;
+    let text = std::fs::read_to_string(serving.process.join("limits"))?;
+    let limit = |name: &str| -> Result<u64> {
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+        let hard = line.split_whitespace().nth(1).context("a hard limit")?;
+        hard.parse().with_context(|| format!("{name}: {hard}"))
+    };
+    for none in ["Max core file size", "Max open files", "Max locked memory"] {
+        ensure!(limit(none)? == 0, "{text}");
+    }
+    ensure!(limit("Max file size")? == 256 << 20 && limit("Max processes")? == 2048, "{text}");
+    ensure!((1 << 30..1100 << 20).contains(&limit("Max data size")?), "{text}");
     serving.mounted.unmount()
 }

@@ -10,6 +10,7 @@
 )]
 
 pub mod apply;
+pub mod attached;
 pub mod clients;
 pub mod command;
 pub mod connection;

@@ -28,6 +28,16 @@ impl Product {
         Self::once(&PRODUCT, "debug", HOOKS)
     }
 
+    /// The same with a server that can be taken over: see `fuse4fs_server::attack`.
+    ///
+    /// # Errors
+    /// As [`Product::get`].
+    pub fn attacked() -> Result<&'static Self> {
+        const ATTACK: &[&str] = &["--features", "fuse4fs-server/attack"];
+        static PRODUCT: OnceLock<Result<Product, String>> = OnceLock::new();
+        Self::once(&PRODUCT, "debug", ATTACK)
+    }
+
     /// The same as it is shipped: optimized and without hooks.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ mod crew;
 mod decode;
 mod errno;
 mod handles;
+#[cfg(feature = "attack")]
+mod hostile;
 mod init;
 mod ioctl;
 mod nodes;
@@ -35,6 +37,10 @@ mod tests;
 
 pub(crate) use classic::{Classic, Effort, OnInit, OnStop};
 pub(crate) use crew::CrewSize;
+#[cfg(feature = "attack")]
+pub use hostile::{Action, LIES, Lie, MUTES};
+#[cfg(feature = "attack")]
+pub(crate) use hostile::{misuse_ring, serve_hostile};
 #[cfg(feature = "null")]
 pub use null::serve_null;
 pub(crate) use serve::{Frontend, Settings};

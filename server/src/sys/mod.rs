@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "the one place for it; each use says why it is sound")]
 
 pub(crate) mod arena;
+#[cfg(feature = "attack")]
+pub(crate) mod attack;
 pub(crate) mod ring;
 
 use std::io;

@@ -119,6 +119,12 @@ impl Ring {
         self.ring.completion().next().unwrap().result()
     }
 
+    /// What it is made of, for attacks.
+    #[cfg(feature = "attack")]
+    pub(crate) fn steal(self) -> IoUring<Entry128> {
+        self.ring
+    }
+
     /// The descriptor, to be kept open in the sandbox.
     pub(crate) fn number(&self) -> RawFd {
         self.ring.as_raw_fd()

@@ -10,8 +10,8 @@ use anyhow::{Result, ensure};
 use fuse4fs_ext4::device::{BlockDevice, MemDevice, Part, Recording};
 use fuse4fs_ext4::{Filesystem, MountOptions, Unobserved};
 
-use super::attached::Attached;
 use super::{Kind, STALE};
+use crate::attached::Attached;
 use crate::command::succeed;
 use crate::image;
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::attached::Attached;
+use crate::attached::Attached;
 use crate::tree::Tree;
 use crate::{host, mount_walk};
 

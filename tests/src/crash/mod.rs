@@ -2,7 +2,6 @@
 //! by the kernel. All must see the same tree, one that the workload went through, not older than what
 //! it synced, and leave nothing to repair.
 
-mod attached;
 mod disks;
 mod judge;
 mod kernel;

@@ -131,6 +131,12 @@ impl Rings {
         self.prepared.iter().map(|prepared| prepared.ring.number())
     }
 
+    /// One ring as it is, for attacks.
+    #[cfg(feature = "attack")]
+    pub(crate) fn steal(mut self) -> Option<io_uring::IoUring<io_uring::squeue::Entry128>> {
+        self.prepared.pop().map(|prepared| prepared.ring.steal())
+    }
+
     /// Pages of file content that a message has room for.
     pub(crate) fn pages(&self) -> u16 {
         u16::try_from(self.payload.div_ceil(PAGE)).unwrap_or(u16::MAX)
