@@ -42,7 +42,8 @@ fn freed() -> Result<()> {
         let waiting: Vec<_> = mounts.into_iter().map(wait).collect();
         // Meanwhile.
         let works = machine_works(others);
-        let joined = waiting.into_iter().map(|thread| thread.join().expect("no panic"));
+        let panicked = |_| Err(anyhow::anyhow!("a thread panicked"));
+        let joined = waiting.into_iter().map(|thread| thread.join().unwrap_or_else(panicked));
         joined.chain([works]).collect()
     });
     let failed: Vec<String> = results
@@ -83,8 +84,8 @@ fn ask(name: &str, root: &Path) -> Result<()> {
     let file = root.join("file");
     let writable = || OpenOptions::new().write(true).open(&file);
     match name {
-        "LOOKUP" => drop(fs::symlink_metadata(&file)?),
-        "GETATTR" => drop(fs::metadata(root)?),
+        "LOOKUP" => fs::symlink_metadata(&file).map(drop)?,
+        "GETATTR" => fs::metadata(root).map(drop)?,
         "OPEN" => drop(File::open(&file)?),
         "READ" => drop(fs::read(&file)?),
         "WRITE" => writable()?.write_all(b"x")?,
