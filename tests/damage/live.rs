@@ -1,10 +1,12 @@
 //! Things that are damaged under the mount before they are read: one call fails and says so, the rest
 //! goes on, and it is in the superblock.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use fuse4fs_tests::connection::{self, Connection};
 use fuse4fs_tests::image::Recipe;
-use fuse4fs_tests::{content, trial, watchdog};
+use fuse4fs_tests::{command, content, trial, watchdog};
 use libtest_mimic::Trial;
 
 use crate::objects::{OBJECTS, Object, Place, block_of_group};
@@ -33,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend([
         trial::test("a group whose inode bitmap is damaged is left alone", || bitmap(INODES)),
         trial::test("a group whose block bitmap is damaged is left alone", || bitmap(BLOCKS)),
+        trial::test("an inode that cannot be freed keeps nothing else from the disk", unfreed),
         trial::test(
             "the superblock is damaged under a mount that writes it anew",
             superblock_written,
@@ -172,6 +175,39 @@ fn group_of(scene: &Scene, path: &str, what: &str) -> Result<u64> {
         INODES => (number(&said, "Inode:")? - 1) / INODES_PER_GROUP,
         _ => (number(&said, "(0):")? - 1) / BLOCKS_PER_GROUP,
     })
+}
+
+/// Its attributes are damaged when its last name goes: it stays an orphan, to the end of the mount too.
+fn unfreed() -> Result<()> {
+    let scene = Scene::new(&SUMS)?;
+    let object = OBJECTS.iter().find(|object| object.codes[0] == "xattr-checksum");
+    let object = object.context("no attributes")?;
+    let place = (object.find)(&scene)?;
+    let damage = Damage::new(&scene, object, &place, &SUMS)?;
+    let mounted = scene.mount("rw,errors=continue")?;
+    let root = scene.root();
+    scene.overwrite(damage.at, &damage.after)?;
+    step(&scene, "changes", || {
+        std::fs::remove_file(root.join("attributes"))?;
+        Ok(std::fs::write(root.join("kept"), "kept")?)
+    })?;
+    for how in ["remount,ro", "remount,rw"] {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "fuse4fs", "-o", how]).arg(&root);
+        step(&scene, how, || command::succeed(&mut mount))?;
+    }
+    std::fs::write(root.join("last"), "last")?;
+    step(&scene, "unmount", || mounted.unmount())?;
+    ensure!(!scene.errors()?.is_empty(), "nothing was logged");
+    let features = scene.field("Filesystem features")?.unwrap_or_default();
+    ensure!(!features.contains("needs_recovery"), "not unmounted to the end: {features}");
+    let again = scene.mount("ro")?;
+    for name in ["kept", "last"] {
+        ensure!(std::fs::read(root.join(name))? == name.as_bytes(), "{name} is lost");
+    }
+    again.unmount()?;
+    scene.overwrite(damage.at, &damage.before)?;
+    scene.repair()
 }
 
 fn superblock_written() -> Result<()> {

@@ -266,7 +266,7 @@ impl Frontend {
         debug!("at the end the kernel knew {nodes} nodes and {files} open files");
         let name = &self.settings.device_name;
         if let Phase::Serving(fs) = &before
-            && let Err(error) = fs.forget_all(clock::now()).and_then(|()| fs.unmount())
+            && let Err(error) = self.finish(fs)
         {
             error!("EXT4-fs ({name}): unmounting: {error}; the journal will be replayed");
         }
@@ -346,8 +346,9 @@ impl Frontend {
             Phase::Serving(fs) => Arc::clone(fs),
             Phase::Starting(_) | Phase::Ended => return,
         };
+        let was_writable = fs.is_writable();
         if let Err(error) = fs.forget(inode, clock::now()) {
-            self.report(&fs, "forget", &error.into());
+            self.report(&fs, was_writable, "forget", &error.into());
         }
     }
 
@@ -391,7 +392,7 @@ impl Frontend {
         let (opens, overhead, control) = (self.opens(), self.settings.overhead, &self.control);
         let verbs = Verbs { fs, nodes, handles, control, opens, overhead };
         let name = call.request.name();
-        let was_down = control.is_down();
+        let (was_down, was_writable) = (control.is_down(), fs.is_writable());
         let answer = match verbs.answer(call, out) {
             // It will be served again; what it found is not what there is.
             _ if device::missed() => return Answer::Error(Errno::EAGAIN),
@@ -400,7 +401,7 @@ impl Frontend {
                 return Answer::Error(Errno::EAGAIN);
             }
             Ok(()) => Answer::Reply,
-            Err(fail) => Answer::Error(self.report(fs, name, &fail)),
+            Err(fail) => Answer::Error(self.report(fs, was_writable, name, &fail)),
         };
         if control.is_down() != was_down {
             error!("EXT4-fs ({}): shut down requested", self.settings.device_name);
@@ -411,22 +412,22 @@ impl Frontend {
         }
         // Damage that the verb got around.
         for error in fs.take_notices() {
-            self.report(fs, name, &error.into());
+            self.report(fs, was_writable, name, &error.into());
         }
         answer
     }
 
-    /// The errno of a failure. Does not return where a failure like this shall end the mount.
-    fn report(&self, fs: &Filesystem, verb: &str, fail: &Fail) -> Errno {
+    /// The errno of a failure of `verb`, before which the file system could be written or not. Does not
+    /// return where a failure like this shall end the mount.
+    pub(super) fn report(&self, fs: &Filesystem, writable: bool, verb: &str, fail: &Fail) -> Errno {
         let errno = self.reporter.errno(verb, fail);
         let Fail::Engine(failure) = fail else { return errno };
         if self.control.is_down() {
             return Errno::EIO;
         }
-        let was_writable = fs.is_writable();
         let policy = fs.record_error(failure);
         let name = &self.settings.device_name;
-        if was_writable && !fs.is_writable() {
+        if writable && !fs.is_writable() {
             error!("EXT4-fs ({name}): Remounting filesystem read-only");
         }
         if errno::must_stop(fail, policy) {

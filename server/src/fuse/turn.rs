@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fuse4fs_ext4::{Error, Filesystem};
 use fuse4fs_protocol::SetReadOnly;
 use fuser::Errno;
 use tracing::{error, info};
@@ -43,13 +44,26 @@ impl Frontend {
             return Ok(());
         }
         let name = &self.settings.device_name;
-        fs.forget_all(clock::now()).and_then(|()| fs.unmount()).map_err(|error| {
+        self.finish(&fs).map_err(|error| {
             error!("EXT4-fs ({name}): making it read-only: {error}");
             Errno::EIO
         })?;
         self.control.set_turned(true);
         info!("EXT4-fs ({name}): re-mounted ro.");
         Ok(())
+    }
+
+    /// Ends writing: inodes without a name are freed, and everything is home. One that cannot be freed is
+    /// reported, and no reason to lose what waits to be written.
+    ///
+    /// # Errors
+    /// As [`Filesystem::unmount`].
+    pub(super) fn finish(&self, fs: &Filesystem) -> Result<(), Error> {
+        let writable = fs.is_writable();
+        if let Err(error) = fs.forget_all(clock::now()) {
+            self.report(fs, writable, "forget", &error.into());
+        }
+        fs.unmount()
     }
 
     /// By mounting once more what this mount left in order.
