@@ -2,7 +2,6 @@
 //! rest goes on.
 
 use std::fs::{File, OpenOptions};
-use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -89,7 +88,7 @@ fn far() -> Result<(Scene, String, u64)> {
 fn far_directory(root: &Path) -> Result<Option<(String, u64)>> {
     let sound = [root.join("sound"), root.join("sound/file")];
     let mut least = JOURNAL_GROUP.max(group_of_inode(&sound[0])?);
-    least = least.max(*groups_of_blocks(&sound[1])?.end()) + 1;
+    least = least.max(groups_of_blocks(&sound[1])?.last().copied().unwrap_or(0)) + 1;
     for number in 0..200 {
         let (name, place) = (format!("far-{number}"), root.join(format!("far-{number}")));
         std::fs::create_dir(&place)?;
@@ -101,7 +100,7 @@ fn far_directory(root: &Path) -> Result<Option<(String, u64)>> {
             std::fs::write(place.join(number.to_string()), vec![b'f'; FILE])?;
         }
         // Their content can be in any group, too.
-        if *groups_of_blocks(&place.join("0"))?.start() >= found {
+        if groups_of_blocks(&place.join("0"))?.iter().all(|group| *group >= found) {
             return Ok(Some((name, found)));
         }
     }
@@ -112,16 +111,15 @@ fn group_of_inode(path: &Path) -> Result<u64> {
     Ok((path.metadata()?.ino() - 1) / INODES)
 }
 
-/// The first and the last group that the file has blocks in.
-fn groups_of_blocks(path: &Path) -> Result<RangeInclusive<u64>> {
+/// The groups that the file has blocks in, in order.
+fn groups_of_blocks(path: &Path) -> Result<Vec<u64>> {
     let file = File::open(path)?;
     file.sync_all()?;
-    let mut range = u64::MAX..=0;
-    for at in 0..file.metadata()?.size().div_ceil(BLOCK) {
-        let group = (u64::from(sys::fibmap(&file, at as i32)?) - 1) / BLOCKS;
-        range = group.min(*range.start())..=group.max(*range.end());
-    }
-    Ok(range)
+    let group = |at| Ok((u64::from(sys::fibmap(&file, at)?) - 1) / BLOCKS);
+    let blocks = file.metadata()?.size().div_ceil(BLOCK) as i32;
+    let mut groups = (0..blocks).map(group).collect::<Result<Vec<_>>>()?;
+    groups.sort_unstable();
+    Ok(groups)
 }
 
 /// Where the device ends: before `group`, or in the middle of a block of its inodes.
