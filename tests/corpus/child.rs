@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fuse4fs_ext4::device::FileDevice;
-use fuse4fs_ext4::{Error, Filesystem, MountOptions, Unobserved};
+use fuse4fs_ext4::{Error, Filesystem, MountOptions, Refusal, Unobserved};
 use fuse4fs_tests::command;
 use fuse4fs_tests::crash::writable;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::{change, walk};
+use crate::{change, mounted, walk};
 
 /// Names the job of a child: how, and the image.
 const JOB: &str = "FUSE4FS_CORPUS_JOB";
@@ -25,8 +26,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 const CPU: u64 = 30;
 /// Address space of a child.
 const SPACE: u64 = 1 << 30;
-/// Memory that a child may have used, KiB: what the caches may hold, and the program.
-const RESIDENT: u64 = 64 << 10;
+/// Memory that who opens an image may have used, KiB: what the caches may hold, and the program.
+pub(crate) const RESIDENT: u64 = 64 << 10;
+
+/// How often which errno was met.
+pub(crate) type Errnos = BTreeMap<i32, u64>;
 
 /// How an image is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +60,8 @@ pub(crate) struct Outcome {
     pub(crate) mount: Result<(), String>,
     /// How often which error was met.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// How often the walk met which errno.
+    pub(crate) errnos: Errnos,
     pub(crate) digest: String,
     /// The walk saw everything.
     pub(crate) complete: bool,
@@ -72,13 +78,7 @@ pub(crate) fn job() -> Option<String> {
 /// That it panicked, hung, or took too much.
 pub(crate) fn open(how: How, image: &Path) -> Result<Outcome> {
     let (_, name) = How::ALL.into_iter().find(|(each, _)| *each == how).context("a way")?;
-    let mut child = Command::new(std::env::current_exe()?);
-    child.env(JOB, format!("{name}:{}", image.display()));
-    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
-    let output = command::wait(child, LIMIT)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {}", output.status, said.trim_end());
-    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let told = ask(name, image)?;
     let text = |name: &str| told[name].as_str().map(str::to_owned);
     let resident = told["resident"].as_u64().context("resident")?;
     ensure!(resident <= RESIDENT, "took {resident} KiB of memory");
@@ -86,9 +86,30 @@ pub(crate) fn open(how: How, image: &Path) -> Result<Outcome> {
     Ok(Outcome {
         mount: text("refused").map_or(Ok(()), Err),
         errors: errors.map(|(code, n)| (code.clone(), n.as_u64().unwrap_or(0))).collect(),
+        errnos: errnos(&told["errnos"])?,
         digest: text("digest").unwrap_or_default(),
         complete: told["complete"].as_bool().unwrap_or(false),
     })
+}
+
+/// Has a child do `what` to the image or the mounted directory `path`; what it tells.
+///
+/// # Errors
+/// That it panicked, hung, or took too much.
+pub(crate) fn ask(what: &str, path: &Path) -> Result<Value> {
+    let mut child = Command::new(std::env::current_exe()?);
+    child.env(JOB, format!("{what}:{}", path.display()));
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
+    let output = command::wait(child, LIMIT)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", output.status, said.trim_end());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What a child tells of errnos.
+pub(crate) fn errnos(told: &Value) -> Result<Errnos> {
+    let each = |(errno, n): (&String, &Value)| Ok((errno.parse()?, n.as_u64().context("count")?));
+    told.as_object().context("errnos")?.iter().map(each).collect()
 }
 
 /// The child: tells what came of it on stdout.
@@ -113,27 +134,43 @@ fn limit() -> Result<()> {
 }
 
 fn work(job: &str) -> Result<Value> {
-    let (how, image) = job.split_once(':').context("a job")?;
-    let (how, _) = How::ALL.into_iter().find(|(_, name)| *name == how).context("a way")?;
+    let (what, path) = job.split_once(':').context("a job")?;
+    match How::ALL.into_iter().find(|(_, name)| *name == what) {
+        Some((how, _)) => engine(how, Path::new(path)),
+        None => mounted::job(what, Path::new(path)),
+    }
+}
+
+/// Opens an image with the engine.
+fn engine(how: How, image: &Path) -> Result<Value> {
     let file = OpenOptions::new().read(true).write(how == How::Changed).open(image)?;
     let device = Arc::new(FileDevice::new(file)?);
     let fs = match Filesystem::mount(device, &how.options(), &Unobserved) {
         Ok(fs) => fs,
         Err(error) => {
             let refused = code(&error);
-            return Ok(json!({ "refused": refused, "errors": {}, "resident": resident()? }));
+            let resident = resident("self")?;
+            return Ok(
+                json!({ "refused": refused, "errors": {}, "errnos": {}, "resident": resident }),
+            );
         }
     };
     let mut walk = walk::Walk::new(Instant::now());
     walk.all(&fs);
+    let errnos = walk.errnos();
     let (digest, complete, mut errors) = walk.end();
     if how == How::Changed {
         change::all(&fs, &mut |error| *errors.entry(error).or_default() += 1);
     }
     // What was found wrong is no reason to fail, but it has to end.
     let _ = fs.unmount();
-    let resident = resident()?;
-    Ok(json!({ "errors": errors, "digest": digest, "complete": complete, "resident": resident }))
+    Ok(json!({
+        "errors": errors,
+        "errnos": errnos,
+        "digest": digest,
+        "complete": complete,
+        "resident": resident("self")?,
+    }))
 }
 
 /// A word for an error, without numbers.
@@ -149,9 +186,24 @@ pub(crate) fn code(error: &Error) -> String {
     }
 }
 
-/// KiB at most so far.
-fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+/// The errno by which the server answers an error of the walk.
+pub(crate) fn errno(error: &Error) -> i32 {
+    let errno = match error {
+        Error::Corrupt { kind, .. } if kind.is_checksum() => Errno::BADMSG,
+        Error::Corrupt { .. } => Errno::UCLEAN,
+        Error::Refused(Refusal::NoKey) => Errno::NOKEY,
+        Error::Refused(Refusal::NotFound) => Errno::NOENT,
+        Error::Refused(Refusal::NotSupported) => Errno::OPNOTSUPP,
+        Error::Refused(Refusal::Stale) => Errno::STALE,
+        Error::Refused(_) | Error::Unmountable(_) => Errno::INVAL,
+        Error::Io { .. } => Errno::IO,
+    };
+    errno.raw_os_error()
+}
+
+/// Memory that the process `pid` has had at most so far, KiB.
+pub(crate) fn resident(pid: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let Some(kib) = line.and_then(|line| line.split_whitespace().next()) else {
         bail!("no VmHWM");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use fuse4fs_tests::{shared, trial};
 
 /// One image.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
     /// What it lies about.
@@ -21,6 +21,8 @@ pub(crate) struct Row {
     pub(crate) kernel_mounts: bool,
     /// What kernel 6.1 read, without its journal, if it met no error.
     pub(crate) digest: Option<String>,
+    /// What kernel 6.1 read, with what is in its journal, if it met no error.
+    pub(crate) recovered_digest: Option<String>,
     /// fuse2fs, mounted to be written and changed a little.
     pub(crate) fuse2fs: String,
 }
@@ -41,14 +43,19 @@ pub(crate) fn read() -> Result<Vec<Row>> {
         let get = |name: &str| fields.get(name).copied().unwrap_or_default().to_owned();
         let (mounts, whole) = (get("k61_mount") == "ok", get("k61_complete") == "yes");
         let digest = (mounts && whole && get("k61_nerr") == "0").then(|| get("k61_digest"));
+        let digest = digest.filter(|digest| !digest.is_empty());
+        let is_dirty = get("features").split(' ').any(|feature| feature == "needs_recovery");
+        let recovers = get("k61_recover_mount") == "ok" && get("k61_recover_nerr") == "0";
+        let recovered = recovers.then(|| get("k61_recover_digest"));
         Row {
+            recovered_digest: if is_dirty { recovered } else { digest.clone() },
             packed: directory.join(get("file")),
             name: get("name"),
             class: get("cls"),
             is_sound: get("fsck_rc") == "0",
-            is_dirty: get("features").split(' ').any(|feature| feature == "needs_recovery"),
+            is_dirty,
             kernel_mounts: mounts,
-            digest: digest.filter(|digest| !digest.is_empty()),
+            digest,
             fuse2fs: get("fuse_rw"),
         }
     });

@@ -9,13 +9,13 @@ use fuse4fs_ext4::ids::InodeNr;
 use fuse4fs_ext4::{Error, FileKind, Filesystem, Inode, Overhead, Refusal, Seek};
 use sha2::{Digest, Sha256};
 
-use crate::child::code;
+use crate::child::{Errnos, code, errno};
 
-const MAX_NAMES: usize = 60_000;
-const MAX_DEPTH: usize = 120;
-const MAX_BYTES: u64 = 8 << 20;
-const CHUNK: usize = 128 << 10;
-const BUDGET: Duration = Duration::from_secs(20);
+pub(crate) const MAX_NAMES: usize = 60_000;
+pub(crate) const MAX_DEPTH: usize = 120;
+pub(crate) const MAX_BYTES: u64 = 8 << 20;
+pub(crate) const CHUNK: usize = 128 << 10;
+pub(crate) const BUDGET: Duration = Duration::from_secs(20);
 
 /// A walk under way.
 pub(crate) struct Walk {
@@ -24,12 +24,18 @@ pub(crate) struct Walk {
     names: usize,
     complete: bool,
     errors: BTreeMap<String, u64>,
+    errnos: Errnos,
 }
 
 impl Walk {
     pub(crate) fn new(begin: Instant) -> Self {
-        let (hash, errors) = (Sha256::new(), BTreeMap::new());
-        Self { begin, hash, names: 0, complete: true, errors }
+        let (hash, errors, errnos) = (Sha256::new(), BTreeMap::new(), Errnos::new());
+        Self { begin, hash, names: 0, complete: true, errors, errnos }
+    }
+
+    /// How often it met which errno.
+    pub(crate) fn errnos(&self) -> Errnos {
+        self.errnos.clone()
     }
 
     /// The digest, whether it is of everything, and which errors there were.
@@ -52,6 +58,7 @@ impl Walk {
             Ok(value) => Some(value),
             Err(error) => {
                 *self.errors.entry(code(&error)).or_default() += 1;
+                *self.errnos.entry(errno(&error)).or_default() += 1;
                 None
             }
         }
@@ -139,8 +146,10 @@ impl Walk {
     fn content(&mut self, fs: &Filesystem, inode: &Inode) {
         let (mut buffer, mut offset) = (vec![0; CHUNK], 0);
         while offset < inode.size && offset < MAX_BYTES {
-            let read = self.ok(fs.read(inode, offset, &mut buffer));
-            let Some(read @ 1..) = read else { break };
+            let Some(read) = self.ok(fs.read(inode, offset, &mut buffer)) else { return };
+            if read == 0 {
+                break;
+            }
             self.hash.update(&buffer[..read]);
             offset += read as u64;
         }
