@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::device::MemDevice;
+use crate::ops::NewInode;
 use crate::testing::{debugfs, filesystem, fsck, mkfs, volume_on};
 
 const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
@@ -137,4 +138,17 @@ fn a_list_of_nonsense_is_told_and_dropped() {
         assert_eq!(volume.notices.take().len(), 1, "{first}");
         assert_eq!(orphan::head(&volume).unwrap(), None);
     }
+}
+
+#[test]
+fn only_regular_files_begin_without_a_name() {
+    let fs = crate::testing::mounted(&mkfs(8192, &[]));
+    for kind in [FileKind::Directory, FileKind::Symlink, FileKind::CharDevice, FileKind::Fifo] {
+        let rdev = (211, 252);
+        let new = NewInode { kind, permissions: 0o600, rdev, target: b"target", label: None };
+        let made = fs.tmpfile(&crate::testing::ROOT, InodeNr::ROOT, &new);
+        assert!(matches!(made, Err(Error::Refused(crate::Refusal::Invalid))), "{kind:?}: {made:?}");
+    }
+    fs.forget_all(NOW).unwrap();
+    fs.unmount().unwrap();
 }

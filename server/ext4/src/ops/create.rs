@@ -94,13 +94,16 @@ impl Filesystem {
     /// is an orphan: [`Filesystem::release`] frees it.
     ///
     /// # Errors
-    /// As [`Filesystem::create`].
+    /// As [`Filesystem::create`]; [`Refusal::Invalid`] for any other kind.
     pub fn tmpfile(
         &self,
         caller: &Caller,
         parent: InodeNr,
         new: &NewInode<'_>,
     ) -> Result<Arc<Inode>> {
+        if new.kind != FileKind::Regular {
+            return Err(Refusal::Invalid.into());
+        }
         let volume = &self.volume;
         let _lock = self.lock_shared(parent)?;
         let dir = directory(volume, parent)?;
