@@ -27,12 +27,13 @@ pub(super) fn write(
     if !is_inline(inode) {
         return Ok(false);
     }
-    let end = offset.saturating_add(on_disk(data.len()));
-    if end > inline::capacity(&volume.geometry, inode)? {
+    // The size that is there may be a lie.
+    let size = offset.saturating_add(on_disk(data.len())).max(inode.size);
+    if size > inline::capacity(&volume.geometry, inode)? {
         to_blocks(volume, inode, who)?;
         return Ok(false);
     }
-    let mut bytes = content(volume, inode, inode.size.max(end))?;
+    let mut bytes = content(volume, inode, size)?;
     bytes.iter_mut().skip(in_memory(offset)).zip(data).for_each(|(to, from)| *to = *from);
     replace(volume, inode, &bytes)?;
     Ok(true)

@@ -49,3 +49,17 @@ fn the_first_file_of_two_gigabytes_makes_the_superblock_say_so() {
         assert_eq!(bench.inode.size, 1 << 31);
     }
 }
+
+#[test]
+fn inline_content_is_no_longer_than_it_can_be_whatever_the_size_says() {
+    let mut bench = Bench::on(8192, &["-t", "ext4", "-O", "inline_data", "-I", "256"]);
+    bench.write(0, b"inline");
+    for size in [1 << 30, 1 << 43] {
+        bench.inode.size = size;
+        assert_eq!(bench.write(2, b"write"), 5);
+        let mut bytes = [7; 9];
+        assert_eq!(read(&bench.mount.volume, &bench.inode, 0, &mut bytes).unwrap(), 9);
+        assert_eq!(&bytes, b"inwrite\0\0");
+        assert_eq!(bench.inode.size, size);
+    }
+}
