@@ -35,6 +35,10 @@ use std::process::ExitCode;
 use args::{Command, Invocation};
 use report::{Failure, Reporter};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use session::hear_server;
+
 /// `mount.fuse4fs`, given its arguments without its own name.
 ///
 /// The exit code is mount(8)'s.

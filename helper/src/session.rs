@@ -178,6 +178,31 @@ impl<S> Session<S> {
     }
 }
 
+/// What a server says to `request`, heard to its last word, for fuzzers: whether the mount is to be
+/// read-only though it was asked not to be. `says` gets the server's end of a fresh socket. `server` is
+/// its process, which is waited for and killed like any.
+///
+/// # Errors
+/// What root would be told.
+#[cfg(feature = "fuzzing")]
+pub fn hear_server(
+    says: impl FnOnce(&OwnedFd),
+    (server, interruptions): (OwnedFd, OwnedFd),
+    request: MountRequest,
+) -> Result<bool, String> {
+    let told = |failure: Failure| failure.text;
+    let (socket, theirs) = Socket::pair().map_err(|error| error.to_string())?;
+    says(&theirs);
+    let server = ServerProcess::new(server);
+    let contact = Contact { socket, server, origin: String::new(), is_group: false };
+    let session = Session::new(contact, interruptions, HELLO_TIMEOUT);
+    let session = session.greet().map_err(told)?.request(request, &[]).map_err(told)?;
+    let serving = session.verdict(|_, _, _| ()).map_err(told)?;
+    let tightened = serving.state.tightened;
+    drop(serving.leave());
+    Ok(tightened)
+}
+
 fn deadline(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or(now)

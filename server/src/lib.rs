@@ -26,6 +26,9 @@ pub use fuse::serve_null;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuse::decode_request;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use session::hear_helper;
 
 use std::ffi::OsString;
 use std::io;

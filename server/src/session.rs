@@ -255,6 +255,16 @@ impl Conversation {
     }
 }
 
+/// What a helper says on `socket`, heard to the mount request, for fuzzers: the request, and how many
+/// descriptors were kept of those that came with it.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn hear_helper(socket: OwnedFd) -> Option<(MountRequest, usize)> {
+    let (_, request, handed) = Greeting::new(socket).ok()?.welcome().ok()?.mount().ok()?;
+    let kept = handed.numbers().count().saturating_add(handed.load.iter().count());
+    Some((request, kept))
+}
+
 fn tell(socket: &OwnedFd, message: &ToHelper, flags: SendFlags) -> Result<(), SessionError> {
     let bytes = fuse4fs_protocol::encode(message)?;
     send(socket, &bytes, flags | SendFlags::NOSIGNAL)?;

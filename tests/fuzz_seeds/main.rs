@@ -12,22 +12,28 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use fuse4fs_tests::fuzz::{Target, targets};
+use fuse4fs_tests::fuzz::{Target, all_metadata_are_found, sealing_changes_nothing, targets};
 use fuse4fs_tests::{shared, trial};
 use libtest_mimic::Trial;
 
 /// Mutations of all seeds of a target together.
 const MUTATIONS: usize = 400;
+/// Names a directory with a fuzzer's corpora, one folder a target: they are run too.
+const CORPORA: &str = "FUSE4FS_FUZZ_CORPORA";
 /// What no input may take, even in a debug build on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    let trials = targets().into_iter().flat_map(trials).collect();
-    trial::run(Some(2), trials)
+    let mut all = vec![
+        trial::test("checksums of sound images are what they were", sealing_changes_nothing),
+        trial::test("images have metadata of all kinds among them", all_metadata_are_found),
+    ];
+    all.extend(targets().into_iter().flat_map(trials));
+    trial::run(Some(2), all)
 }
 
 fn trials(target: Target) -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial::test(
             format!("{}: seeds and mutations of them do no harm", target.name),
             move || mutations_do_no_harm(target),
@@ -35,13 +41,20 @@ fn trials(target: Target) -> Vec<Trial> {
         trial::test(format!("{}: inputs that once failed do no harm", target.name), move || {
             regressions_do_no_harm(target)
         }),
-    ]
+    ];
+    if let Some(corpora) = std::env::var_os(CORPORA) {
+        let directory = Path::new(&corpora).join(target.name);
+        let name = format!("{}: what a fuzzer keeps does no harm", target.name);
+        trials.push(trial::test(name, move || directory_does_no_harm(target, &directory)));
+    }
+    trials
 }
 
 fn run(target: Target, input: &[u8]) -> Result<()> {
     let start = Instant::now();
-    (target.run)(input);
+    let outcome = std::panic::catch_unwind(|| (target.run)(input));
     let took = start.elapsed();
+    ensure!(outcome.is_ok(), "a panic for {}", input.escape_ascii());
     ensure!(took < LIMIT, "{took:?} for {}", input.escape_ascii());
     Ok(())
 }
@@ -61,8 +74,12 @@ fn mutations_do_no_harm(target: Target) -> Result<()> {
 }
 
 fn regressions_do_no_harm(target: Target) -> Result<()> {
-    let directory =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target.name);
+    let regressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
+    directory_does_no_harm(target, &regressions.join(target.name))
+}
+
+/// Runs all inputs in a directory, of which there need not be any.
+fn directory_does_no_harm(target: Target, directory: &Path) -> Result<()> {
     let found = std::fs::read_dir(directory).into_iter().flatten();
     let inputs: Vec<_> = found.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     if inputs.is_empty() {

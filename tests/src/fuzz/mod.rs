@@ -4,16 +4,36 @@
 //! A target for an on-disk structure splices the input over that structure in a golden image from
 //! which metadata checksums were removed, then mounts it and uses what the structure describes. So
 //! each parser is met behind its real callers, with the loops and allocations they make of it.
-//! A panic, a hang or a memory blow-up is a finding; any error is fine.
+//! A target for whole images edits small ones in few places, makes checksums right again, and has verbs
+//! of all kinds done to them ([`scene`]).
+//! A panic, a hang, a memory blow-up, a place outside of the device, or damage in what was sound is a
+//! finding; any error is fine.
 
+mod bases;
 mod exercise;
+mod input;
+mod layout;
+mod messages;
+mod observer;
+mod overlay;
+mod scene;
+mod seal;
+mod seal_check;
+mod seal_log;
+mod session;
 mod stage;
 mod stages;
+mod verbs;
 
 use std::sync::OnceLock;
 
 use anyhow::Result;
 
+use layout::Kind;
+pub use messages::{fuse_request, protocol_decode};
+use scene::Scene;
+pub use seal_check::{all_metadata_are_found, sealing_changes_nothing};
+pub use session::session;
 use stage::Stage;
 
 /// One fuzz target.
@@ -67,88 +87,53 @@ on_disk_targets! {
     fast_commit = stages::fast_commit;
 }
 
+macro_rules! whole_image_targets {
+    ($( $(#[$doc:meta])* $name:ident = $scene:expr; )*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(bytes: &[u8]) {
+                static SCENE: OnceLock<Scene> = OnceLock::new();
+                SCENE.get_or_init(|| $scene).run(bytes);
+            }
+        )*
+
+        const WHOLE_IMAGES: &[Target] = &[ $( Target {
+            name: stringify!($name),
+            run: $name,
+            seeds: || Ok($scene.seeds()),
+        }, )* ];
+    };
+}
+
+whole_image_targets! {
+    /// Any metadata of a file system, then a walk that reads all there is.
+    image = Scene::new(bases::GOLDEN, |_| true).read_only();
+    /// Any metadata of a file system, then verbs of all kinds.
+    operations = Scene::new(bases::ALL, |_| true);
+    /// Trees of extents, several levels deep, with the inodes that hold their roots.
+    extent_tree = Scene::new(&[bases::EXT4, bases::LARGE_BLOCKS, bases::BIGALLOC], |kind| matches!(kind, Kind::Extents(_) | Kind::Inodes(_) | Kind::BlockBitmap(_)));
+    /// Directories of many blocks, with an index and without.
+    htree = Scene::new(&[bases::EXT4, bases::CASEFOLD, bases::EXT3, bases::LARGE_BLOCKS], |kind| matches!(kind, Kind::Directory(_)));
+    /// Files and directories inside of inodes, and attributes beside them.
+    inline_data = Scene::new(&[bases::INLINE, bases::INLINE_EA, bases::BIGALLOC], |kind| matches!(kind, Kind::Inodes(_) | Kind::Attributes | Kind::Value));
+    /// The trees of quota files.
+    quota = Scene::new(&[bases::QUOTA], |kind| kind == Kind::Quota);
+    /// The block of multiple mount protection, and what the superblock says of it.
+    mmp = Scene::new(&[bases::MMP], |kind| matches!(kind, Kind::Mmp | Kind::Superblock));
+    /// Logs of several transactions, and fast commits.
+    replay = Scene::new(bases::LOGS, |kind| matches!(kind, Kind::Log | Kind::Orphans(_)));
+}
+
 /// All targets.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    let mut all = ON_DISK.to_vec();
-    all.push(Target { name: "image", run: image, seeds: image_seeds });
-    all.push(Target { name: "protocol_decode", run: protocol_decode, seeds: protocol_seeds });
-    all.push(Target { name: "fuse_request", run: fuse_request, seeds: fuse_seeds });
+    let mut all = [ON_DISK, WHOLE_IMAGES].concat();
+    all.extend([
+        Target { name: "protocol_decode", run: protocol_decode, seeds: messages::protocol_seeds },
+        Target { name: "fuse_request", run: fuse_request, seeds: messages::fuse_seeds },
+        Target { name: "session", run: session, seeds: session::seeds },
+    ]);
     all
-}
-
-/// Scattered edits anywhere a walk of a whole image reads, then that walk.
-pub fn image(bytes: &[u8]) {
-    static STAGES: OnceLock<Vec<Stage>> = OnceLock::new();
-    let stages = STAGES.get_or_init(|| stages::whole_images().unwrap_or_else(no_stage));
-    let Some((which, edits)) = bytes.split_first() else { return };
-    if let Some(stage) = stages.get(usize::from(*which) % stages.len()) {
-        stage.run_edits(edits);
-    }
-}
-
-fn image_seeds() -> Result<Vec<Vec<u8>>> {
-    let count = u8::try_from(stages::whole_images()?.len())?;
-    Ok((0..count).map(|which| vec![which, 0, 0, 56, 0, 2, 0x53, 0xef]).collect())
-}
-
-/// Packets of the helper's conversation with the server, in both directions: what decodes must encode
-/// to the same bytes.
-pub fn protocol_decode(bytes: &[u8]) {
-    use fuse4fs_protocol::{ToHelper, ToServer, decode, encode};
-    if let Ok(message) = decode::<ToServer>(bytes) {
-        assert_eq!(encode(&message).as_deref(), Ok(bytes), "{message:?}");
-    }
-    if let Ok(message) = decode::<ToHelper>(bytes) {
-        assert_eq!(encode(&message).as_deref(), Ok(bytes), "{message:?}");
-    }
-}
-
-fn protocol_seeds() -> Result<Vec<Vec<u8>>> {
-    use fuse4fs_protocol::{
-        EngineOptions, FdList, FdRole, Features, Hello, LogLevel, MAGIC, MountRequest, Phase,
-        RefusalKind, ServingOptions, Text, ToHelper, ToServer, Welcome, encode,
-    };
-    let fds = vec![FdRole::Device, FdRole::Fuse, FdRole::FuseClone];
-    let mount = MountRequest {
-        fds: FdList::try_from(fds).map_err(anyhow::Error::msg)?,
-        device_name: Text::lossy("loop0"),
-        read_only: true,
-        request_timeout: 300,
-        log_level: LogLevel::Info,
-        serving: ServingOptions { threads: 4, ..ServingOptions::default() },
-        engine: EngineOptions { superblock: Some(8193), ..EngineOptions::default() },
-    };
-    let welcome =
-        Welcome { magic: MAGIC, version: 2, features: Features(0), server: Text::lossy("0.1.0") };
-    let refused = ToHelper::Refused { kind: RefusalKind::Corrupt, text: Text::lossy("damaged") };
-    Ok(vec![
-        encode(&ToServer::Hello(Hello::ours()))?,
-        encode(&ToServer::Mount(mount))?,
-        encode(&ToHelper::Welcome(welcome))?,
-        encode(&ToHelper::Progress { phase: Phase::Replay, done: 3, total: 7 })?,
-        encode(&ToHelper::Serving { read_only: true })?,
-        encode(&refused)?,
-    ])
-}
-
-/// Requests of the kernel, as the server reads them from /dev/fuse.
-pub fn fuse_request(bytes: &[u8]) {
-    let _ = fuse4fs_server::decode_request(bytes);
-}
-
-/// One request of each operation, with a body that fits none too badly: zeros, then two names.
-fn fuse_seeds() -> Result<Vec<Vec<u8>>> {
-    let request = |opcode: u32| {
-        let mut body = vec![0; 64];
-        body.extend(b"user.name\0other\0");
-        let length = u32::try_from(40 + body.len())?;
-        let head = [length.to_ne_bytes(), opcode.to_ne_bytes()].concat();
-        // unique 7, node 1, then user, group, process and the length of extensions.
-        let ids = [7_u64.to_ne_bytes(), 1_u64.to_ne_bytes(), [0; 8], [0; 8]].concat();
-        Ok([head, ids, body].concat())
-    };
-    (1..=53).map(request).collect()
 }
 
 /// Builds a stage once a process; the name keeps them apart.

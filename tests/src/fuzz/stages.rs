@@ -16,8 +16,6 @@ use crate::command;
 use crate::engine_walk::{self, names, options};
 use crate::shared::Golden;
 
-const PIECE: usize = 1024;
-
 type Bytes = Arc<[u8]>;
 
 /// A golden image as it is.
@@ -55,7 +53,7 @@ fn read_by(
     act: impl FnOnce(&Filesystem, InodeNr) -> Result<()>,
 ) -> Result<(InodeNr, Vec<Range<usize>>)> {
     let mut outcome = Ok(InodeNr::ROOT);
-    let before = places_read(image, PIECE, |device| {
+    let before = places_read(image, |device| {
         outcome = mount(device, &options()).and_then(|fs| {
             let nr = find(&fs, path)?;
             fs.inode(nr)?;
@@ -64,7 +62,7 @@ fn read_by(
     });
     let nr = outcome?;
     let mut done = Ok(());
-    let mut all = places_read(image, PIECE, |device| {
+    let mut all = places_read(image, |device| {
         done = mount(device, &options()).and_then(|fs| {
             find(&fs, path)?;
             act(&fs, nr)
@@ -110,11 +108,11 @@ pub(super) fn superblock() -> Result<Stage> {
 
 pub(super) fn group_desc() -> Result<Stage> {
     let image = without_checksums("ext4-metabg")?;
-    let mut places = places_read(&image, PIECE, |device| {
+    let mut places = places_read(&image, |device| {
         let _ = mount(device, &options()).map(|fs| engine_walk::walk(&fs));
     });
     // Of all that is read, descriptors are what mounting alone already reads.
-    let by_mounting = places_read(&image, PIECE, |device| {
+    let by_mounting = places_read(&image, |device| {
         let _ = mount(device, &options());
     });
     places.retain(|place| by_mounting.contains(place) && place.start != 1024);
@@ -149,10 +147,10 @@ pub(super) fn inode() -> Result<Stage> {
             let _ = fs.inode(*nr);
         }
     };
-    let mounting = places_read(&image, PIECE, |device| {
+    let mounting = places_read(&image, |device| {
         let _ = mount(device, &options());
     });
-    let mut places = places_read(&image, PIECE, |device| {
+    let mut places = places_read(&image, |device| {
         let _ = mount(device, &options()).map(|fs| find_only(&fs, &used));
     });
     places.retain(|place| !mounting.contains(place));
@@ -203,10 +201,10 @@ pub(super) fn xattr_block() -> Result<Stage> {
 /// What a replay reads that a mount with noload does not: the log.
 fn log_of(image: &Bytes) -> Result<Vec<Range<usize>>> {
     let noload = MountOptions { noload: true, ..options() };
-    let without = places_read(image, PIECE, |device| {
+    let without = places_read(image, |device| {
         let _ = mount(device, &noload);
     });
-    let mut log = places_read(image, PIECE, |device| {
+    let mut log = places_read(image, |device| {
         let _ = mount(device, &options());
     });
     log.retain(|place| !without.contains(place));
@@ -224,23 +222,4 @@ pub(super) fn fast_commit() -> Result<Stage> {
     let image = golden("dj-ext4-1k-fc")?;
     let places = log_of(&image)?;
     Ok(Stage::new(image, places, Use::Everything))
-}
-
-/// One stage an image; every place that a whole walk reads is open to edits.
-pub(super) fn whole_images() -> Result<Vec<Stage>> {
-    let mut images = Vec::new();
-    for name in ["ext4-inline", "ext4-bigalloc-1k-16k", "ext4-casefold", "ext4-quota-project"] {
-        images.push(without_checksums(name)?);
-    }
-    for name in ["ext2-1k", "ext4-metabg-nocsum", "dj-ext4-1k-nocsum-32", "ext4-1k-i1024"] {
-        images.push(golden(name)?);
-    }
-    let stage = |image: Bytes| {
-        let places = places_read(&image, PIECE, |device| {
-            let _ = mount(device, &options())
-                .map(|fs| super::exercise::file_system(&fs, &Use::Everything));
-        });
-        Stage::new(image, places, Use::Everything)
-    };
-    Ok(images.into_iter().map(stage).collect())
 }

@@ -1,0 +1,69 @@
+//! What helper, server and kernel say to each other.
+
+use anyhow::Result;
+use fuse4fs_protocol::{
+    EngineOptions, FdList, FdRole, Features, Hello, LogLevel, MAGIC, MountRequest, Phase,
+    RefusalKind, ServingOptions, Text, ToHelper, ToServer, Welcome, decode, encode,
+};
+
+/// Packets of the helper's conversation with the server, in both directions: what decodes must encode
+/// to the same bytes.
+pub fn protocol_decode(bytes: &[u8]) {
+    if let Ok(message) = decode::<ToServer>(bytes) {
+        assert_eq!(encode(&message).as_deref(), Ok(bytes), "{message:?}");
+    }
+    if let Ok(message) = decode::<ToHelper>(bytes) {
+        assert_eq!(encode(&message).as_deref(), Ok(bytes), "{message:?}");
+    }
+}
+
+pub(super) fn protocol_seeds() -> Result<Vec<Vec<u8>>> {
+    let mount = mount_request(vec![FdRole::Device, FdRole::Fuse, FdRole::FuseClone])?;
+    let welcome = welcome(2);
+    let refused = ToHelper::Refused { kind: RefusalKind::Corrupt, text: Text::lossy("damaged") };
+    Ok(vec![
+        encode(&ToServer::Hello(Hello::ours()))?,
+        encode(&ToServer::Mount(mount))?,
+        encode(&ToHelper::Welcome(welcome))?,
+        encode(&ToHelper::Progress { phase: Phase::Replay, done: 3, total: 7 })?,
+        encode(&ToHelper::Serving { read_only: true })?,
+        encode(&refused)?,
+    ])
+}
+
+/// A request to mount with such descriptors.
+pub(super) fn mount_request(fds: Vec<FdRole>) -> Result<MountRequest> {
+    Ok(MountRequest {
+        fds: FdList::try_from(fds).map_err(anyhow::Error::msg)?,
+        device_name: Text::lossy("loop0"),
+        read_only: true,
+        request_timeout: 300,
+        log_level: LogLevel::Info,
+        serving: ServingOptions { threads: 4, ..ServingOptions::default() },
+        engine: EngineOptions { superblock: Some(8193), ..EngineOptions::default() },
+    })
+}
+
+/// A server's first words.
+pub(super) fn welcome(version: u16) -> Welcome {
+    Welcome { magic: MAGIC, version, features: Features(0), server: Text::lossy("0.1.0") }
+}
+
+/// Requests of the kernel, as the server reads them from /dev/fuse.
+pub fn fuse_request(bytes: &[u8]) {
+    let _ = fuse4fs_server::decode_request(bytes);
+}
+
+/// One request of each operation, with a body that fits none too badly: zeros, then two names.
+pub(super) fn fuse_seeds() -> Result<Vec<Vec<u8>>> {
+    let request = |opcode: u32| {
+        let mut body = vec![0; 64];
+        body.extend(b"user.name\0other\0");
+        let length = u32::try_from(40 + body.len())?;
+        let head = [length.to_ne_bytes(), opcode.to_ne_bytes()].concat();
+        // unique 7, node 1, then user, group, process and the length of extensions.
+        let ids = [7_u64.to_ne_bytes(), 1_u64.to_ne_bytes(), [0; 8], [0; 8]].concat();
+        Ok([head, ids, body].concat())
+    };
+    (1..=53).map(request).collect()
+}
