@@ -185,7 +185,7 @@ impl Volume {
         let byte = nr.get().saturating_mul(self.block_size().into());
         let fail = |source| Error::Io { op: IoOp::Write, place: Place::block(nr), source };
         self.source().device().write_through(byte, &bytes).map_err(fail)?;
-        self.blocks().refresh(Block::written(nr, bytes));
+        self.blocks().refresh(Block::new(nr, bytes));
         Ok(())
     }
 }

@@ -108,8 +108,8 @@ impl Walk {
         let (mode, size) = (metadata.mode(), metadata.size());
         let (uid, links) = (metadata.uid(), metadata.nlink());
         self.hash.update(format!("\0{mode:o} {size} {uid} {links}\0"));
-        self.attributes(path);
         let kind = metadata.file_type();
+        self.attributes(path, kind.is_file() || kind.is_dir());
         if kind.is_symlink() {
             if let Some(target) = self.ok(std::fs::read_link(path)) {
                 self.hash.update(target.as_os_str().as_bytes());
@@ -120,12 +120,15 @@ impl Walk {
         kind.is_dir().then(|| metadata.ino())
     }
 
-    fn attributes(&mut self, path: &Path) {
+    /// `user`: the kernel's VFS lets others have attributes of that name space, lists them, and then does
+    /// not ask for them.
+    fn attributes(&mut self, path: &Path, user: bool) {
         let mut bytes = vec![0; MAX_XATTR];
         let listed = rustix::fs::llistxattr(path, &mut bytes);
         let Some(length) = self.ok(listed) else { return };
         let list = bytes[..length].to_vec();
-        for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        for name in names.filter(|name| user || !name.starts_with(b"user.")) {
             if let Some(length) = self.ok(rustix::fs::lgetxattr(path, name, &mut bytes)) {
                 self.hash.update(name);
                 self.hash.update(&bytes[..length]);

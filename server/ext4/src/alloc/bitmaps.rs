@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::space::Space;
-use crate::cache::Block;
+use crate::cache::{Block, Role};
 use crate::disk::bitmap;
 use crate::disk::group_desc::{BLOCK_UNINIT, GroupDesc, INODE_UNINIT};
 use crate::error::{CorruptKind, Error, Place, Result};
@@ -54,7 +54,7 @@ pub(super) fn blocks(volume: &Volume, group: GroupNr, desc: &GroupDesc) -> Resul
         check_metadata(volume, group, bytes)?;
         count(bytes)
     };
-    block.verify_once(check).map_err(|error| error.at_block(block.nr()))?;
+    block.verify_once(Role::BlockBitmap, check).map_err(|error| error.at_block(block.nr()))?;
     Ok(Bitmap::Loaded(block))
 }
 
@@ -80,7 +80,7 @@ pub(super) fn inodes(volume: &Volume, group: GroupNr, desc: &GroupDesc) -> Resul
         check_checksum(geometry, "inode bitmap", sum, desc.inode_bitmap_checksum)?;
         count(bytes)
     };
-    block.verify_once(check).map_err(|error| error.at_block(block.nr()))?;
+    block.verify_once(Role::InodeBitmap, check).map_err(|error| error.at_block(block.nr()))?;
     Ok(Bitmap::Loaded(block))
 }
 

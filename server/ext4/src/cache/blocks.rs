@@ -82,9 +82,10 @@ impl Blocks {
                 let newest = shard.newest(nr).cloned().or(current.map(|(block, _)| block));
                 if let Some(newest) = newest {
                     let mut bytes = shard.copy(&newest);
-                    drop(newest);
                     let value = edit(&mut bytes).map_err(|error| error.at_block(nr))?;
-                    return Ok((value, shard.put(nr, tid, bytes)));
+                    let changed = newest.changed(bytes);
+                    drop(newest);
+                    return Ok((value, shard.put(tid, changed)));
                 }
                 shard.departures
             };
@@ -95,7 +96,7 @@ impl Blocks {
     /// Makes `bytes` the version of `tid`, whatever the block held. True if that is the first.
     pub(crate) fn replace(&self, nr: BlockNr, tid: Tid, bytes: Box<[u8]>) -> bool {
         let Some(mut shard) = self.dirty.shard(nr) else { return false };
-        shard.put(nr, tid, bytes)
+        shard.put(tid, Block::new(nr, bytes))
     }
 
     /// The block was freed in `tid`: what that transaction made of it does not count. Older versions

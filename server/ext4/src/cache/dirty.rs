@@ -93,10 +93,9 @@ impl Shard {
         self.blocks.get(&nr)?.newest().map(|version| &version.block)
     }
 
-    /// Makes `bytes` the version of `tid` of `nr`. True if that is the first.
-    pub(crate) fn put(&mut self, nr: BlockNr, tid: Tid, bytes: Box<[u8]>) -> bool {
-        let block = Arc::new(Block::written(nr, bytes));
-        let old = self.blocks.entry(nr).or_default().put(tid, block);
+    /// Makes `block` the version of `tid`. True if that is the first.
+    pub(crate) fn put(&mut self, tid: Tid, block: Block) -> bool {
+        let old = self.blocks.entry(block.nr()).or_default().put(tid, Arc::new(block));
         let is_first = old.is_none();
         self.spare = old.and_then(Arc::into_inner).map(Block::into_bytes).or(self.spare.take());
         is_first
@@ -167,18 +166,18 @@ mod tests {
     #[test]
     fn a_version_that_somebody_still_reads_keeps_its_bytes() {
         let (mut shard, nr, tid) = (Shard::default(), BlockNr::new(1), Tid::new(1));
-        assert!(shard.put(nr, tid, vec![1; 8].into()));
+        assert!(shard.put(tid, Block::new(nr, vec![1; 8].into())));
         let reader = shard.newest(nr).cloned().unwrap();
         for byte in 2..5 {
             let mut bytes = shard.copy(&shard.newest(nr).cloned().unwrap());
             assert_eq!(*bytes, [byte - 1; 8]);
             bytes.fill(byte);
-            assert!(!shard.put(nr, tid, bytes));
+            assert!(!shard.put(tid, Block::new(nr, bytes)));
             assert_eq!(*reader.bytes(), [1; 8]);
         }
         assert!(shard.spare.is_some());
         // Of another size nothing is taken.
-        let small = Block::written(BlockNr::new(2), vec![7; 4].into());
+        let small = Block::new(BlockNr::new(2), vec![7; 4].into());
         assert_eq!(*shard.copy(&small), [7; 4]);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use blocks::{BATCH_BYTES, Blocks};
 mod load;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
@@ -33,13 +33,49 @@ pub(crate) use load::get_or_load;
 pub(crate) struct Block {
     nr: BlockNr,
     bytes: Box<[u8]>,
-    verified: AtomicBool,
+    /// The roles in which its checks succeeded.
+    verified: AtomicU8,
+}
+
+/// What a block is taken for. A sound one has one role at a time; a damaged file system may lead to it
+/// in several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    Entries,
+    Index,
+    BlockBitmap,
+    InodeBitmap,
+    Pointers,
+    Extents,
+    Attributes,
+}
+
+impl Role {
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Entries => 1,
+            Self::Index => 1 << 1,
+            Self::BlockBitmap => 1 << 2,
+            Self::InodeBitmap => 1 << 3,
+            Self::Pointers => 1 << 4,
+            Self::Extents => 1 << 5,
+            Self::Attributes => 1 << 6,
+        }
+    }
 }
 
 impl Block {
-    /// A new version of a block, whose checks the writer vouches for.
-    pub(crate) fn written(nr: BlockNr, bytes: Box<[u8]>) -> Self {
-        Self { nr, bytes, verified: AtomicBool::new(true) }
+    /// A block as the device has it, or that was just made: nothing of it was checked.
+    pub(crate) fn new(nr: BlockNr, bytes: Box<[u8]>) -> Self {
+        Self { nr, bytes, verified: AtomicU8::new(0) }
+    }
+
+    /// The next version, with `bytes`. Who changed it vouches for the checks of its role; where there
+    /// were several, it is not known for which.
+    fn changed(&self, bytes: Box<[u8]>) -> Self {
+        let verified = self.verified.load(Ordering::Acquire);
+        let verified = if verified.is_power_of_two() { verified } else { 0 };
+        Self { nr: self.nr, bytes, verified: AtomicU8::new(verified) }
     }
 
     pub(crate) fn nr(&self) -> BlockNr {
@@ -54,12 +90,15 @@ impl Block {
         &self.bytes
     }
 
-    /// Runs `check` unless it succeeded on this block before. A block has one role at a time; a
-    /// reader that finds it in another role must not rely on this.
-    pub(crate) fn verify_once(&self, check: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
-        if !self.verified.load(Ordering::Acquire) {
+    /// Runs `check` unless it succeeded on this block, in this role, before.
+    pub(crate) fn verify_once(
+        &self,
+        role: Role,
+        check: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        if self.verified.load(Ordering::Acquire) & role.bit() == 0 {
             check(&self.bytes)?;
-            self.verified.store(true, Ordering::Release);
+            self.verified.fetch_or(role.bit(), Ordering::Release);
         }
         Ok(())
     }
@@ -103,7 +142,7 @@ impl Cache {
         get_or_load(&self.blocks, &nr, &**source.device(), || {
             let mut bytes = vec![0; crate::ids::in_memory(source.block_size().into())];
             source.read(nr, 0, &mut bytes)?;
-            Ok(Arc::new(Block { nr, bytes: bytes.into(), verified: AtomicBool::new(false) }))
+            Ok(Arc::new(Block::new(nr, bytes.into())))
         })
     }
 }
@@ -111,5 +150,42 @@ impl Cache {
 impl core::fmt::Debug for Cache {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Cache").field("bytes", &self.blocks.weight()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(block: &Block, role: Role) -> bool {
+        let mut checked = false;
+        block
+            .verify_once(role, |_| {
+                checked = true;
+                Ok(())
+            })
+            .unwrap();
+        checked
+    }
+
+    #[test]
+    fn a_block_is_checked_once_in_each_role() {
+        let block = Block::new(BlockNr::new(1), vec![0; 4].into());
+        assert!(checks(&block, Role::Entries));
+        assert!(!checks(&block, Role::Entries));
+        // Its next version is its writer's word.
+        assert!(!checks(&block.changed(vec![1; 4].into()), Role::Entries));
+        assert!(checks(&block, Role::Attributes));
+        // Whose word is it now?
+        let changed = block.changed(vec![1; 4].into());
+        assert!(checks(&changed, Role::Entries) && checks(&changed, Role::Attributes));
+    }
+
+    #[test]
+    fn a_check_that_fails_is_made_again() {
+        let block = Block::new(BlockNr::new(1), vec![0; 4].into());
+        let fail = |_: &[u8]| Err(crate::Refusal::Invalid.into());
+        assert!(block.verify_once(Role::Index, fail).is_err());
+        assert!(checks(&block, Role::Index));
     }
 }

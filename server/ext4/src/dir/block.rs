@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::Block;
+use crate::cache::{Block, Role};
 use crate::disk::dirent::{self, DirLayout};
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::features::Compat;
@@ -116,7 +116,9 @@ impl<'a> Directory<'a> {
     /// Checks a block of entries against its checksum, once.
     pub(super) fn verify_entries(&self, block: &Block) -> Result<()> {
         block
-            .verify_once(|bytes| dirent::check_tail(self.layout, self.inode.checksum_seed, bytes))
+            .verify_once(Role::Entries, |bytes| {
+                dirent::check_tail(self.layout, self.inode.checksum_seed, bytes)
+            })
             .map_err(|error| self.located(error, block))
     }
 

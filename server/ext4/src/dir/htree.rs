@@ -10,7 +10,7 @@ use super::block::{Directory, Found};
 use super::hash::{HashVersion, Hasher};
 use super::order::{self, Batch, Cursor};
 use super::{Emit, Wanted, linear};
-use crate::cache::Block;
+use crate::cache::{self, Block};
 use crate::disk::dirent::Entries;
 use crate::disk::dx::{self, RawDxEntry, Role};
 use crate::error::{CorruptKind, Result};
@@ -62,7 +62,7 @@ fn read_node(dir: &Directory<'_>, role: Role, at: LogicalBlock) -> Result<(Arc<B
     // The shape first: a block of another kind in this place has no checksum of this kind.
     let entries = dx::entries(dir.layout, role, block.bytes());
     let checked = entries.and_then(|entries| {
-        block.verify_once(|bytes| {
+        block.verify_once(cache::Role::Index, |bytes| {
             dx::check_order(entries)?;
             dx::check_tail(dir.layout, role, seed, bytes)
         })?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::set::outside;
 use super::{Set, ea_inode};
 use crate::alloc::{self, Goal};
-use crate::cache::Block;
+use crate::cache::{Block, Role};
 use crate::disk::xattr::{self, Entry};
 use crate::error::{Place, Result};
 use crate::handle::Handle;
@@ -52,7 +52,8 @@ pub(super) fn load(volume: &Volume, inode: &Inode) -> Result<Option<Arc<Block>>>
 fn checked(volume: &Volume, nr: BlockNr, user: InodeNr) -> Result<Arc<Block>> {
     let place = Place { inode: Some(user), ..Place::block(nr) };
     let block = volume.metadata(nr)?;
-    block.verify_once(|bytes| xattr::check_block(&volume.geometry, place, nr, bytes))?;
+    let check = |bytes: &[u8]| xattr::check_block(&volume.geometry, place, nr, bytes);
+    block.verify_once(Role::Attributes, check)?;
     Ok(block)
 }
 

@@ -13,7 +13,7 @@ pub(super) use verbs::{convert, insert, remove, room_cost, run_around};
 use std::sync::Arc;
 
 use super::{LIMIT, Mapping, check_run};
-use crate::cache::Block;
+use crate::cache::{Block, Role};
 use crate::disk::extent::{Entries, Extent, Node, RawExtent, RawIndex};
 use crate::error::{CorruptKind, Place, Result};
 use crate::ids::{BlockNr, LogicalBlock};
@@ -64,10 +64,10 @@ fn check<'b>(
     child: Child,
 ) -> Result<Node<'b>> {
     let place = Place { inode: Some(inode.nr), ..Place::block(child.block) };
-    // The header is cheap to check and decides what follows, so another role of this block cannot
-    // stand in for it; sums and orders can at worst be wrong together with the image.
+    // The header is cheap to check and decides what follows, so the node of another depth cannot stand
+    // in for it.
     let node = Node::parse(place, block.bytes(), child.depth)?;
-    block.verify_once(|_| {
+    block.verify_once(Role::Extents, |_| {
         if volume.geometry.features.metadata_csum() {
             node.check_checksum(inode.checksum_seed)?;
         }

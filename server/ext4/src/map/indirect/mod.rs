@@ -17,7 +17,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::{LIMIT, Mapping, check_run};
-use crate::cache::Block;
+use crate::cache::{Block, Role};
 use crate::disk::prefix;
 use crate::error::{Place, Result};
 use crate::ids::{BlockNr, InodeNr, LogicalBlock, in_memory, on_disk};
@@ -92,7 +92,8 @@ fn descend(
 fn load(volume: &Volume, inode: InodeNr, nr: BlockNr) -> Result<Arc<Block>> {
     check_run(volume, inode, nr, 1)?;
     let block = volume.metadata(nr)?;
-    block.verify_once(|bytes| check_pointers(volume, inode, bytes).map_err(|e| e.at_block(nr)))?;
+    let check = |bytes: &[u8]| check_pointers(volume, inode, bytes).map_err(|e| e.at_block(nr));
+    block.verify_once(Role::Pointers, check)?;
     Ok(block)
 }
 
