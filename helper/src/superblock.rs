@@ -2,6 +2,7 @@
 //! exclusive claim on it, and attached nowhere until the server serves.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use crate::sys::vfs::{self, Connections, Context};
 
 /// Shown in /proc/mounts as `fuseblk.fuse4fs`.
 pub(crate) const SUBTYPE: &str = "fuse4fs";
+
+/// What the kernel says for a server that is gone.
+const ENDED: [i32; 2] = [libc::ENOTCONN, libc::ECONNABORTED];
 
 /// An open block device.
 #[derive(Debug)]
@@ -248,12 +252,25 @@ impl<'a> Unattached<'a> {
         let Some(mount) = &self.mount else { return Ok(()) };
         let now = Instant::now();
         let deadline = now.checked_add(patience).unwrap_or(now);
-        let ask = || u8::from(vfs::ask_for_root(mount.as_fd()).is_err());
+        // An errno fits, or is as unexpected as none.
+        let ask = || match vfs::ask_for_root(mount.as_fd()) {
+            Ok(()) => 0,
+            Err(error) => {
+                error.raw_os_error().and_then(|errno| errno.try_into().ok()).unwrap_or(u8::MAX)
+            }
+        };
         match child::with_deadline(deadline, interruptions, ask)
             .or_system_failure("cannot start a process")?
         {
             Ended::With(0) => Ok(()),
-            Ended::With(_) => Err(Failure::mount("the server ended; see its log")),
+            Ended::With(errno) if ENDED.contains(&i32::from(errno)) => {
+                Err(Failure::mount("the server ended; see its log"))
+            }
+            Ended::With(errno) => {
+                let error = io::Error::from_raw_os_error(errno.into());
+                let why = plain(&error);
+                Err(Failure::mount(format!("the root directory cannot be read: {why}; run e2fsck")))
+            }
             Ended::Late => {
                 Err(Failure::mount("the server says that it serves, but does not answer"))
             }

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::test("content of an encrypted file needs its key", encrypted_content_needs_a_key),
         trial::test("an attribute's value inode is no file", a_value_inode_is_no_file),
         trial::test("a directory is not read as a file", a_directory_is_not_read),
+        trial::test("a root that is an attribute's value is not mounted", such_a_root_is_refused),
     ]
 }
 
@@ -77,5 +78,14 @@ fn a_directory_is_not_read() -> Result<()> {
     let found = refusals(&fs, &dir);
     let is = Some(Refusal::IsDirectory);
     ensure!(found == [None, is, is, is], "{found:?}");
+    Ok(())
+}
+
+fn such_a_root_is_refused() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    // EXT4_EA_INODE_FL beside EXT4_EXTENTS_FL.
+    let refused = engine_walk::mount(&image(directory.path(), "sif <2> flags 0x280000")?).err();
+    let said = refused.map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(said.contains("inode #2: ") && said.contains("[inode-flags]"), "{said}");
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::features::{Incompat, RoCompat};
 use crate::filesystem::{DataMode, Filesystem, MountOptions};
 use crate::geometry::Geometry;
 use crate::ids::InodeNr;
-use crate::inode::{self, Timestamp};
+use crate::inode::Timestamp;
 use crate::journal::Journal;
 use crate::mmp;
 use crate::observer::{Notice, Observer};
@@ -175,7 +175,7 @@ impl Filesystem {
     /// Nothing can be shown without the root.
     fn check_root(&self) -> Result<()> {
         let broken = || Error::corrupt(Place::inode(InodeNr::ROOT), CorruptKind::RootInode {});
-        match inode::get(&self.volume, InodeNr::ROOT) {
+        match self.inode(InodeNr::ROOT) {
             Ok(root) if root.is_directory() && root.size > 0 => Ok(()),
             Ok(_) | Err(Error::Refused(Refusal::Stale)) => Err(broken()),
             Err(error) => Err(error),
