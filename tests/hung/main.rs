@@ -44,8 +44,13 @@ const CLIENTS: [(&str, &str); 8] = [
 
 fn main() -> ExitCode {
     host::enter_private_mounts();
-    let name = "a server that stops answering over /dev/fuse holds nobody for long";
-    trial::run(Some(1), vec![trial::test(name, || silent("N", "off"))])
+    let stopped = "a server that is stopped, over /dev/fuse, holds nobody for long";
+    let silent = "a server that answers nothing any more, over rings, holds nobody for long";
+    let trials = vec![
+        trial::test(stopped, || hold_up("N", "off", stop)),
+        trial::test(silent, || hold_up("Y", "on", fall_silent)),
+    ];
+    trial::run(Some(1), trials)
 }
 
 /// Two mounts whose servers will be stopped, a file system of the kernel's, and what stays behind.
@@ -138,22 +143,43 @@ fn shell(script: &str, directory: &Path) -> Command {
     shell
 }
 
-fn silent(enabled: &str, ring: &str) -> Result<()> {
+/// All their threads at once. Rings would not survive that: see `server/src/sandbox/syscalls.rs`.
+fn stop(scene: &Scene, servers: &[u32]) -> Result<()> {
+    scene.signal(servers, Signal::STOP)
+}
+
+/// By the servers' test hook, which is a name.
+fn fall_silent(scene: &Scene, _servers: &[u32]) -> Result<()> {
+    for name in ["used", "left"] {
+        let found = scene.path(name).join("fall silent").symlink_metadata();
+        ensure!(found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound), "{name}");
+    }
+    Ok(())
+}
+
+/// How servers are made to answer nothing any more.
+type HoldUp = fn(&Scene, &[u32]) -> Result<()>;
+
+fn hold_up(enabled: &str, ring: &str, how: HoldUp) -> Result<()> {
     let scene = Scene::new()?;
     let options = format!("rw,request_timeout={TIMEOUT},io_uring={ring}");
     let parameter = Parameter::set(enabled)?;
     let (used, left) = (scene.mount("used", &options)?, scene.mount("left", &options)?);
     drop(parameter);
-    let stopped = scene.product.servers()?;
-    ensure!(stopped.len() == 2, "servers: {stopped:?}");
+    let servers = scene.product.servers()?;
+    ensure!(servers.len() == 2, "servers: {servers:?}");
     let other = scene.make("other")?;
     let other = Mounted::kernel(&other, &scene.path("other"), "rw")?;
     let third = scene.make("third")?;
 
-    scene.signal(&stopped, Signal::STOP)?;
+    how(&scene, &servers)?;
     let result = wait_for_all(&scene, other.path(), &third);
-    // Whatever came of it: a server that goes on finds its connections ended, and ends as well.
-    scene.signal(&stopped, Signal::CONT)?;
+    // Whatever came of it: one that goes on finds its connection ended, and ends as well. What one
+    // that never does still holds is its own device.
+    scene.signal(&servers, Signal::CONT)?;
+    if ring == "on" {
+        scene.signal(&servers, Signal::KILL)?;
+    }
     result?;
 
     // umount(8) of this one has done it.
