@@ -28,6 +28,8 @@ mod readdir;
 mod reply;
 mod request;
 mod serve;
+#[cfg(feature = "test-hooks")]
+mod silence;
 mod turn;
 mod uring;
 mod verbs;

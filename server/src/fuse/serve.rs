@@ -286,7 +286,7 @@ impl Frontend {
         let ext = |flags: &InitFlags| flags.contains(InitFlags::FUSE_SETXATTR_EXT);
         let dialect = Dialect { setxattr_ext: self.negotiated.get().is_some_and(ext) };
         #[cfg(feature = "test-hooks")]
-        silence::keep();
+        super::silence::keep();
         decode::decode(header, body, dialect).map_err(|_| {
             let device = &self.settings.device_name;
             warn!("EXT4-fs ({device}): malformed request, opcode {}", header.opcode);
@@ -301,7 +301,7 @@ impl Frontend {
             call.unique, call.request, call.node.0, call.uid
         );
         #[cfg(feature = "test-hooks")]
-        silence::fall_if_asked(call);
+        super::silence::fall_if_asked(call);
         match call.request {
             Request::Init(asked) => self.init(&asked, out),
             Request::Forget(forgets) => self.forget(&forgets),
@@ -494,30 +494,5 @@ fn empty(geometry: &Geometry) -> StatFs {
         available: 0,
         inodes: geometry.inodes_count.into(),
         inodes_free: 0,
-    }
-}
-/// Answers nothing any more after somebody was answered about the name `fall silent`, so that tests can
-/// look at who waits then. Threads sleep where they can be woken, as those of a server that means harm must.
-#[cfg(feature = "test-hooks")]
-mod silence {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
-
-    use super::{Call, Request};
-
-    static SILENT: AtomicBool = AtomicBool::new(false);
-
-    pub(super) fn keep() {
-        while SILENT.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_secs(3600));
-        }
-    }
-
-    pub(super) fn fall_if_asked(call: &Call<'_>) {
-        if let Request::Lookup(name) = call.request
-            && name.0 == b"fall silent"
-        {
-            SILENT.store(true, Ordering::Relaxed);
-        }
     }
 }
