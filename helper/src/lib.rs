@@ -27,6 +27,7 @@ mod superblock;
 mod sys;
 mod tune;
 mod user;
+mod waiter;
 
 use std::ffi::OsString;
 use std::io::Write;

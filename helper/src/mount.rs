@@ -22,13 +22,14 @@ use crate::policy::{self, Facts, Plan};
 use crate::remount;
 use crate::report::{Explain, Failure, Reporter, plain};
 use crate::session::{Greeted, Session};
-use crate::share::{self, Found, Shared, Waiter};
+use crate::share::{self, Found, Shared};
 use crate::source::{self, Journal};
 use crate::spawn::{Privilege, Start};
 use crate::superblock::{Claimant, Device};
 use crate::sys::open::Pinned;
 use crate::sys::{child, signal, vfs};
 use crate::tune;
+use crate::waiter::Waiter;
 
 /// How long a device may stay busy before that is the answer: someone may be just letting go of it.
 const BUSY_PATIENCE: Duration = Duration::from_millis(500);
@@ -157,8 +158,7 @@ impl Job<'_> {
 
     /// A further mount of a superblock that has a server already.
     fn share(&self, device: &Device, start: Instant) -> Result<Attempt, Failure> {
-        let deadline = start.checked_add(self.options.server_timeout).unwrap_or(start);
-        let waiter = Waiter { interruptions: self.interruptions.as_fd(), deadline };
+        let waiter = self.waiter(start);
         let Shared { mount, tightened } = match share::mount(&self.plan, device, &waiter)? {
             Found::Mount(shared) => shared,
             Found::Nothing => return Ok(Attempt::Again),
@@ -170,6 +170,12 @@ impl Job<'_> {
             self.reporter.line(&self.shown, TIGHTENED);
         }
         Ok(Attempt::Mounted)
+    }
+
+    /// Waits as long after `begin` as a server is waited for.
+    fn waiter(&self, begin: Instant) -> Waiter<'_> {
+        let deadline = begin.checked_add(self.options.server_timeout).unwrap_or(begin);
+        Waiter { interruptions: self.interruptions.as_fd(), deadline }
     }
 
     /// A mount with a server of its own.
@@ -197,7 +203,7 @@ impl Job<'_> {
         if session.state.tightened {
             unattached.make_read_only()?;
         }
-        unattached.expect_answer(self.interruptions.as_fd(), self.options.server_timeout)?;
+        unattached.expect_answer(&self.waiter(Instant::now()))?;
         unattached.attach(self.target.as_fd())?;
         if session.state.tightened {
             self.reporter.line(&self.shown, TIGHTENED);

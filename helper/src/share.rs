@@ -2,20 +2,12 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use crate::policy::Plan;
 use crate::report::{Explain, Failure};
 use crate::superblock::{self, Created, Device, SUBTYPE};
-use crate::sys::child::{self, Ended};
 use crate::sys::{ioctl, vfs};
-
-/// Until when to wait, and what ends the wait early.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiter<'a> {
-    pub(crate) interruptions: BorrowedFd<'a>,
-    pub(crate) deadline: Instant,
-}
+use crate::waiter::Waiter;
 
 /// A further mount, attached nowhere.
 #[derive(Debug)]
@@ -41,16 +33,16 @@ pub(crate) fn mount(plan: &Plan, device: &Device, waiter: &Waiter<'_>) -> Result
     // Looked at is a mount of the same superblock: attaching it somewhere uses it up.
     let Some(specimen) = another(plan, device)? else { return Ok(Found::Nothing) };
     superblock::is_on(mount.as_fd(), device)?;
-    match ask(waiter, || is_ours(specimen.as_fd()))? {
+    match waiter.ask(|| is_ours(specimen.as_fd()))? {
         Some(true) => drop(specimen),
         Some(false) => {
             return Err(Failure::mount("the device is mounted already, by another program's FUSE"));
         }
         None => return Err(Failure::mount("cannot look at the existing mount of the device")),
     }
-    match ask(waiter, || Some(vfs::ask_for_root(mount.as_fd()).is_ok()))? {
-        Some(true) => {}
-        Some(false) => return Ok(Found::Ended),
+    match waiter.ask_for_root(&mount)? {
+        Some(0) => {}
+        Some(_) => return Ok(Found::Ended),
         None => return Err(silent()),
     }
     let tightened = !plan.read_only && writes_nothing(&mount, waiter)?;
@@ -64,7 +56,7 @@ pub(crate) fn mount(plan: &Plan, device: &Device, waiter: &Waiter<'_>) -> Result
 /// now either is not believed to write.
 fn writes_nothing(mount: &OwnedFd, waiter: &Waiter<'_>) -> Result<bool, Failure> {
     let question = || Some(ioctl::is_read_only(mount.as_fd()).unwrap_or(true));
-    ask(waiter, question)?.ok_or_else(silent)
+    waiter.ask(question)?.ok_or_else(silent)
 }
 
 fn silent() -> Failure {
@@ -98,25 +90,6 @@ fn mismatch(read_only: bool) -> Failure {
     } else {
         "is in use: mounted read-only already; add -o ro, or unmount it first"
     })
-}
-
-/// The answer of `question`, put in a process of its own: only that one hangs when a server does.
-/// None when it has none, or not in time.
-fn ask(
-    waiter: &Waiter<'_>,
-    question: impl FnOnce() -> Option<bool>,
-) -> Result<Option<bool>, Failure> {
-    let job = || match question() {
-        Some(answer) => answer.into(),
-        None => u8::MAX,
-    };
-    let ended = child::with_deadline(waiter.deadline, waiter.interruptions, job)
-        .or_system_failure("cannot start a process")?;
-    match ended {
-        Ended::With(answer @ 0..=1) => Ok(Some(answer == 1)),
-        Ended::With(_) | Ended::Late => Ok(None),
-        Ended::Interrupted => Err(Failure::interrupted()),
-    }
 }
 
 /// Attaches the mount in a mount namespace of its own, which shows whose it is wherever else it is

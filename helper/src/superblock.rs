@@ -5,16 +5,16 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::policy::{Plan, block_size};
 use crate::report::{Explain, Failure, plain};
-use crate::sys::child::{self, Ended};
+use crate::sys::child;
 use crate::sys::open::well_known;
 use crate::sys::vfs::{self, Connections, Context};
+use crate::waiter::Waiter;
 
 /// Shown in /proc/mounts as `fuseblk.fuse4fs`.
 pub(crate) const SUBTYPE: &str = "fuse4fs";
@@ -244,37 +244,18 @@ impl<'a> Unattached<'a> {
 
     /// Fails unless the server answers. Until it has answered INIT, and has set up the rings that it
     /// promised there, no request of the kernel has a timeout.
-    pub(crate) fn expect_answer(
-        &self,
-        interruptions: BorrowedFd<'_>,
-        patience: Duration,
-    ) -> Result<(), Failure> {
+    pub(crate) fn expect_answer(&self, waiter: &Waiter<'_>) -> Result<(), Failure> {
         let Some(mount) = &self.mount else { return Ok(()) };
-        let now = Instant::now();
-        let deadline = now.checked_add(patience).unwrap_or(now);
-        // An errno fits, or is as unexpected as none.
-        let ask = || match vfs::ask_for_root(mount.as_fd()) {
-            Ok(()) => 0,
-            Err(error) => {
-                error.raw_os_error().and_then(|errno| errno.try_into().ok()).unwrap_or(u8::MAX)
-            }
-        };
-        match child::with_deadline(deadline, interruptions, ask)
-            .or_system_failure("cannot start a process")?
-        {
-            Ended::With(0) => Ok(()),
-            Ended::With(errno) if ENDED.contains(&i32::from(errno)) => {
+        match waiter.ask_for_root(mount)? {
+            Some(0) => Ok(()),
+            Some(errno) if ENDED.contains(&i32::from(errno)) => {
                 Err(Failure::mount("the server ended; see its log"))
             }
-            Ended::With(errno) => {
-                let error = io::Error::from_raw_os_error(errno.into());
-                let why = plain(&error);
+            Some(errno) => {
+                let why = plain(&io::Error::from_raw_os_error(errno.into()));
                 Err(Failure::mount(format!("the root directory cannot be read: {why}; run e2fsck")))
             }
-            Ended::Late => {
-                Err(Failure::mount("the server says that it serves, but does not answer"))
-            }
-            Ended::Interrupted => Err(Failure::interrupted()),
+            None => Err(Failure::mount("the server says that it serves, but does not answer")),
         }
     }
 
