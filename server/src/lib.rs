@@ -66,7 +66,7 @@ enum Reason {
     Serve(#[from] mounting::ServeError),
     #[error("no io_uring: {0}")]
     Rings(#[source] io::Error),
-    #[error("cannot block a signal: {0}")]
+    #[error("cannot ignore or block a signal: {0}")]
     Signals(#[source] io::Error),
     #[error("cannot print: {0}")]
     Print(#[source] io::Error),
@@ -98,9 +98,9 @@ fn print(text: &str) -> Result<(), Reason> {
 }
 
 fn serve(surroundings: Surroundings) -> Result<(), Reason> {
-    sys::ignore(libc::SIGHUP).map_err(Reason::Socket)?;
+    sys::ignore(libc::SIGHUP).map_err(Reason::Signals)?;
     // A log that may not grow any more is lost, not the mount.
-    sys::ignore(libc::SIGXFSZ).map_err(Reason::Socket)?;
+    sys::ignore(libc::SIGXFSZ).map_err(Reason::Signals)?;
     let socket = socket(surroundings).map_err(Reason::Socket)?;
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);

@@ -151,10 +151,10 @@ pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError>
     let effort = Effort { size: machine.crew(threads), busy_poll };
     let starter = rings.map(|rings| (rings, on_stop()));
     let callbacks = (on_init(report.clone()), on_stop());
-    let transport = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);
+    let (transport, delivery) = Classic::new(Arc::clone(&frontend), channels, effort, callbacks);
     let relieved = Arc::clone(&transport);
     device.before_wait(move || relieved.relieve_if_asked());
-    confined.serve_channels(move || transport.run());
+    confined.serve_channels(move || transport.run(delivery));
     let node = machine.node;
     let mounting = Mounting { conversation, request, device, journal, geometry, node };
     start_mounting(mounting, Arc::clone(&frontend), report)?;

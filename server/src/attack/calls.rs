@@ -1,19 +1,10 @@
 //! Other processes, and programs.
 
-use super::{Attempt, FILTER, Reach};
+use super::{Attempt, row};
 use crate::sys::attack::{address, address_mut, call, forking};
 
 const NEW: &str = "processes and programs";
 const OTHERS: &str = "other processes";
-
-const fn row(
-    group: &'static str,
-    name: &'static str,
-    outside: i32,
-    run: fn(&mut Reach) -> i64,
-) -> Attempt {
-    Attempt { group, name, inside: FILTER, outside, run }
-}
 
 /// Outside, whoever started this; inside nobody can be told.
 fn parent() -> i64 {

@@ -1,21 +1,11 @@
 //! Files and sockets.
 
-use super::{Attempt, FILTER, Reach};
+use super::{Attempt, HERE, row};
 use crate::sys::attack::{address, address_mut, call};
 
-const HERE: i64 = libc::AT_FDCWD as i64;
 const FILES: &str = "files by name";
 const DESCRIPTORS: &str = "descriptors";
 const SOCKETS: &str = "sockets";
-
-const fn row(
-    group: &'static str,
-    name: &'static str,
-    outside: i32,
-    run: fn(&mut Reach) -> i64,
-) -> Attempt {
-    Attempt { group, name, inside: FILTER, outside, run }
-}
 
 fn open(path: &std::ffi::CStr, flags: i32) -> i64 {
     call(libc::SYS_openat, [HERE, address(path), flags.into(), 0o600, 0, 0])

@@ -69,6 +69,18 @@ pub struct Attempt {
 
 /// What a system call filter says.
 pub(crate) const FILTER: &[i32] = &[libc::EPERM];
+/// The working directory, as an argument.
+const HERE: i64 = libc::AT_FDCWD as i64;
+
+/// An attempt that the filter is to refuse.
+const fn row(
+    group: &'static str,
+    name: &'static str,
+    outside: i32,
+    run: fn(&mut Reach) -> i64,
+) -> Attempt {
+    Attempt { group, name, inside: FILTER, outside, run }
+}
 
 impl Attempt {
     /// The errno, 0 if it succeeded.

@@ -1,24 +1,14 @@
 //! Mounts, privileges, kernel interfaces, code in memory, and ioctls of the descriptors.
 
-use super::{Attempt, FILTER, Reach};
+use super::{Attempt, HERE, row};
 use crate::sys::attack::{address, address_mut, call};
 
-const HERE: i64 = libc::AT_FDCWD as i64;
 const MOUNTS: &str = "mounts and namespaces";
 const RIGHTS: &str = "users and capabilities";
 const KERNEL: &str = "kernel interfaces";
 const LIMITS: &str = "limits and priorities";
 const CODE: &str = "new code in memory";
 const IOCTLS: &str = "ioctls of the descriptors";
-
-const fn row(
-    group: &'static str,
-    name: &'static str,
-    outside: i32,
-    run: fn(&mut Reach) -> i64,
-) -> Attempt {
-    Attempt { group, name, inside: FILTER, outside, run }
-}
 
 pub(super) fn attempts() -> Vec<Attempt> {
     [mounts(), rights(), kernel(), limits(), code(), ioctls()].into_iter().flatten().collect()

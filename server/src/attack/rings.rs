@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use io_uring::squeue::{Entry, Entry128, Flags};
 use io_uring::{opcode, types};
 
-use super::{Attempt, Reach};
+use super::{Attempt, FILTER, Reach};
 use crate::sys::attack::{address, call, number, submit};
 
 const RINGS: &str = "operations of the rings";
@@ -13,8 +13,6 @@ const REGISTER: &str = "io_uring_register";
 
 /// What a restricted ring says.
 const RESTRICTED: &[i32] = &[libc::EACCES];
-/// What the filter says, and the kernel to a ring that is no descriptor of its own.
-const FILTERED: &[i32] = &[libc::EPERM];
 
 /// The first file of a ring is the connection; the second one the device.
 const DEVICE: types::Fixed = types::Fixed(1);
@@ -44,7 +42,7 @@ const fn row(name: &'static str, outside: i32, run: fn(&mut Reach) -> i64) -> At
 }
 
 const fn registering(name: &'static str, outside: i32, run: fn(&mut Reach) -> i64) -> Attempt {
-    Attempt { group: REGISTER, name, inside: FILTERED, outside, run }
+    Attempt { group: REGISTER, name, inside: FILTER, outside, run }
 }
 
 pub(super) fn attempts() -> Vec<Attempt> {

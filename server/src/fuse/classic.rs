@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fuser::Errno;
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as SysError;
 use tracing::{debug, warn};
@@ -50,7 +49,6 @@ pub(crate) struct Classic {
     itself: Weak<Self>,
     on_init: OnInit,
     post: Post,
-    delivery: Mutex<Option<Delivery>>,
 }
 
 /// Whether a worker goes on.
@@ -61,13 +59,13 @@ enum Flow {
 }
 
 impl Classic {
-    /// A transport over `channels`, one at least.
+    /// A transport over `channels`, one at least, and what it has to be [run](Self::run) with.
     pub(crate) fn new(
         frontend: Arc<Frontend>,
         channels: Vec<OwnedFd>,
         effort: Effort,
         (on_init, on_stop): (OnInit, OnStop),
-    ) -> Arc<Self> {
+    ) -> (Arc<Self>, Delivery) {
         let channels: Vec<_> = channels.into_iter().map(|fd| Arc::new(Channel::new(fd))).collect();
         let (post, delivery) = Post::new();
         if let Some(first) = channels.first().map(Arc::downgrade) {
@@ -79,7 +77,7 @@ impl Classic {
                 }
             }));
         }
-        Arc::new_cyclic(|itself| Self {
+        let transport = Arc::new_cyclic(|itself| Self {
             frontend,
             channels,
             crew: Crew::new(effort.size),
@@ -89,21 +87,19 @@ impl Classic {
             hired: AtomicUsize::new(0),
             itself: Weak::clone(itself),
             post,
-            delivery: Mutex::new(Some(delivery)),
-        })
+        });
+        (transport, delivery)
     }
 
     /// Starts the first worker, which starts others when they are needed, or the overseer does. Then
     /// writes what other threads have to say, until the end.
     ///
     /// All threads that write to the channels begin here: see `sandbox`.
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(&self, delivery: Delivery) {
         if let Err(error) = self.start() {
             (self.on_stop)(Err(error));
         }
-        if let Some(delivery) = self.delivery.lock().take() {
-            delivery.run();
-        }
+        delivery.run();
     }
 
     fn start(&self) -> io::Result<()> {
@@ -247,20 +243,6 @@ impl Classic {
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
-/// Puts an answer into the error and the payload of a message, if it is one.
-fn put(answer: &Answer, output: &Output<'_>, write: impl FnOnce(i32, &[u8])) {
-    match answer {
-        Answer::Reply | Answer::Last => write(0, output.bytes()),
-        Answer::Error(errno) => write(code(*errno), &[]),
-        Answer::Silent | Answer::Wait => {}
-    }
-}
-
-/// An error, as messages have it.
-fn code(errno: Errno) -> i32 {
-    errno.code().saturating_neg()
-}
-
 impl Channel {
     /// A channel over a /dev/fuse descriptor (or, in tests, a SOCK_SEQPACKET socket).
     fn new(fd: OwnedFd) -> Self {
@@ -318,4 +300,18 @@ impl Channel {
             debug!("reply to request {unique} was not taken: {error}");
         }
     }
+}
+
+/// Puts an answer into the error and the payload of a message, if it is one.
+fn put(answer: &Answer, output: &Output<'_>, write: impl FnOnce(i32, &[u8])) {
+    match answer {
+        Answer::Reply | Answer::Last => write(0, output.bytes()),
+        Answer::Error(errno) => write(code(*errno), &[]),
+        Answer::Silent | Answer::Wait => {}
+    }
+}
+
+/// An error, as messages have it.
+fn code(errno: Errno) -> i32 {
+    errno.code().saturating_neg()
 }

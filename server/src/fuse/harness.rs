@@ -162,7 +162,7 @@ pub(super) fn starting_on(image: &[u8], settings: Settings) -> Starting {
     let effort = Effort { size: CrewSize { kept: 2, most: 4 }, busy_poll: Duration::ZERO };
     let (report, stopped) = channel();
     let report = Box::new(move |result| drop(report.send(result)));
-    let transport =
+    let (transport, delivery) =
         Classic::new(Arc::clone(&frontend), vec![theirs], effort, (Box::new(|| {}), report));
     let (relieved, works) = (Arc::clone(&transport), Arc::new(Mutex::new(())));
     let gate = Arc::clone(&works);
@@ -170,7 +170,7 @@ pub(super) fn starting_on(image: &[u8], settings: Settings) -> Starting {
         relieved.relieve_if_asked();
         drop(gate.lock());
     });
-    std::thread::spawn(move || transport.run());
+    std::thread::spawn(move || transport.run(delivery));
     Starting { kernel: Kernel { socket, unique: 0 }, device, works, frontend, stopped }
 }
 

@@ -21,7 +21,7 @@ struct Letter {
 pub(super) struct Post(Sender<Option<Letter>>);
 
 /// Who writes them.
-pub(super) struct Delivery(Receiver<Option<Letter>>);
+pub(crate) struct Delivery(Receiver<Option<Letter>>);
 
 impl Post {
     pub(super) fn new() -> (Self, Delivery) {
