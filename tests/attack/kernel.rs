@@ -95,8 +95,7 @@ fn spin() -> Result<()> {
         std::thread::sleep(Duration::from_millis(200));
         machine_works(stage.directory.path())?;
     }
-    let servers = stage.product.servers()?;
-    let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
+    let server = stage.product.server_running()?;
     let stat = fs::read_to_string(format!("/proc/{server}/stat"))?;
     // utime, in hundredths of a second.
     let used = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(11));

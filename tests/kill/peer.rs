@@ -50,9 +50,7 @@ impl Peer {
         // It has answered, so it has the rings.
         drop(rings);
         ensure!(!flags.contains(StatVfsMountFlags::RDONLY), "it is mounted read-only");
-        let servers = product.servers()?;
-        let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
-        let server = Pid::from_raw(i32::try_from(*server)?);
+        let server = Pid::from_raw(i32::try_from(product.server_running()?)?);
         Ok(Victim { mounted, connection: Some(Connection::of(target)?), server })
     }
 }

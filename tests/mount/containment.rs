@@ -39,9 +39,8 @@ fn serving() -> Result<Serving> {
     std::fs::create_dir(&mountpoint)?;
     let mounted = product.mount(&image, &mountpoint, "ro")?;
     std::fs::read(mountpoint.join("data/plain"))?;
-    let servers = product.servers()?;
-    let [pid] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
-    Ok(Serving { process: Path::new("/proc").join(pid.to_string()), mounted, directory })
+    let process = Path::new("/proc").join(product.server_running()?.to_string());
+    Ok(Serving { process, mounted, directory })
 }
 
 fn status(process: &Path) -> Result<BTreeMap<String, String>> {

@@ -240,8 +240,7 @@ fn aborted(traced: &Traced) -> Result<()> {
 }
 
 fn terminated(traced: &Traced) -> Result<()> {
-    let servers = Product::get()?.servers()?;
-    let [server] = servers[..] else { anyhow::bail!("{} servers", servers.len()) };
+    let server = Product::get()?.server_running()?;
     let server = Pid::from_raw(i32::try_from(server)?).context("pid")?;
     rustix::process::kill_process(server, Signal::TERM)?;
     logged(traced, "asked to stop, but the file system is still mounted")?;

@@ -65,9 +65,7 @@ fn serving(parameter: &str, options: &str) -> Result<Serving> {
     std::fs::create_dir(&mountpoint)?;
     let mounted = product.mount(&image, &mountpoint, options)?;
     std::fs::read(mountpoint.join("data/plain"))?;
-    let servers = product.servers()?;
-    let [pid] = servers.as_slice() else { bail!("servers: {servers:?}") };
-    let process = Path::new("/proc").join(pid.to_string());
+    let process = Path::new("/proc").join(product.server_running()?.to_string());
     Ok(Serving { product, process, mounted, directory })
 }
 

@@ -31,15 +31,6 @@ struct Scene {
     _directory: tempfile::TempDir,
 }
 
-impl Scene {
-    /// The process that serves.
-    fn server(&self) -> Result<u32> {
-        let servers = self.product.servers()?;
-        let [server] = servers[..] else { anyhow::bail!("servers: {servers:?}") };
-        Ok(server)
-    }
-}
-
 fn scene() -> Result<Scene> {
     let product = Product::get()?;
     host::need_program("setpriv")?;
@@ -68,7 +59,7 @@ fn classes() -> Result<()> {
     let _parameter = Parameter::set("Y")?;
     mounted("io_uring=on", |scene| {
         command::succeed(as_nobody("ls".as_ref()).arg(&scene.mountpoint))?;
-        uring::expect_classes(&Path::new("/proc").join(scene.server()?.to_string()))
+        uring::expect_classes(&Path::new("/proc").join(scene.product.server_running()?.to_string()))
     })
 }
 
@@ -99,7 +90,8 @@ fn look(scene: &Scene) -> Result<()> {
     let mut cat = as_nobody("cat".as_ref());
     let read = command::succeed(cat.arg(scene.mountpoint.join("edges/s61")))?;
     ensure!(read.len() == 61, "read {} bytes", read.len());
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server()?))?;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", scene.product.server_running()?))?;
     for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         ensure!(status.contains(line), "no \"{line}\" in {status}");
     }

@@ -150,9 +150,8 @@ impl Stage {
         );
         // It has answered, so it has the rings.
         drop(rings);
-        let servers = product.servers()?;
-        let [server] = servers.as_slice() else { anyhow::bail!("servers: {servers:?}") };
-        Ok(Served { mounted, connection, server: *server, fresh: Holdings::of(*server)? })
+        let server = product.server_running()?;
+        Ok(Served { mounted, connection, server, fresh: Holdings::of(server)? })
     }
 
     /// What the server of the last mount says of the file system.

@@ -128,6 +128,16 @@ impl Product {
         Ok(found)
     }
 
+    /// The only one.
+    ///
+    /// # Errors
+    /// As [`Product::servers`]; that there are others, or none.
+    pub fn server_running(&self) -> Result<u32> {
+        let servers = self.servers()?;
+        let [server] = servers[..] else { anyhow::bail!("servers: {servers:?}") };
+        Ok(server)
+    }
+
     /// `mount.fuse4fs`.
     #[must_use]
     pub fn helper(&self) -> PathBuf {
