@@ -144,7 +144,7 @@ impl Fake {
     fn welcome(&self) {
         let mut welcome = Welcome {
             magic: MAGIC,
-            version: 2,
+            version: 3,
             features: Features(0),
             server: Text::lossy(self.server),
         };

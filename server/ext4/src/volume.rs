@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::alloc::Space;
-use crate::cache::{Block, Blocks};
+use crate::cache::{Block, Blocks, Memory};
 use crate::edits::Edits;
 use crate::error::{CorruptKind, Error, IoOp, Place, Refusal, Result};
 use crate::geometry::Geometry;
@@ -22,11 +22,13 @@ use crate::sharing::Sharing;
 use crate::source::Source;
 use crate::superblock::Live;
 
+/// Bytes of committed blocks that memory holds at most before they are written home.
+const PINNED: u64 = 32 << 20;
+
 /// One mounted file system, below the verbs.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) geometry: Geometry,
-    pub(crate) inodes: inode::Cache,
     /// What fsync has to wait for.
     pub(crate) changed: inode::Changed,
     /// Access times on their way to the disk.
@@ -64,13 +66,10 @@ pub(crate) struct Volume {
 impl Volume {
     /// A volume whose changes go home only when [`Volume::write_home`] is called.
     pub(crate) fn new(geometry: Geometry, source: Source, cache_bytes: u64) -> Self {
-        // Decoded inodes are a fraction of the blocks they come from.
-        let inodes = inode::Cache::new(cache_bytes / 4);
-        let blocks = Blocks::new(source, cache_bytes.saturating_sub(cache_bytes / 4));
+        let blocks = Blocks::new(source, cache_bytes);
         let superblock = Live::primary(&geometry);
         Self {
             geometry,
-            inodes,
             changed: inode::Changed::default(),
             lazy: inode::Lazy::default(),
             rules: Rules::default(),
@@ -101,7 +100,7 @@ impl Volume {
 
     /// Bytes of committed blocks that memory holds before they are written home.
     pub(crate) fn pinned_bytes(&self) -> u64 {
-        self.cache_bytes
+        self.cache_bytes.min(PINNED)
     }
 
     pub(crate) fn block_size(&self) -> u32 {
@@ -115,6 +114,11 @@ impl Volume {
     /// Gives up the volume for its source.
     pub(crate) fn into_source(self) -> Source {
         self.blocks.into_source()
+    }
+
+    /// What could be read again.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.blocks.clean()
     }
 
     /// For handles, commits and checkpoints.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::dirty::{Dirty, Version};
-use super::{Block, Cache};
+use super::{Block, Memory};
 use crate::error::{Error, IoOp, Place, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
 use crate::source::Source;
@@ -24,15 +24,15 @@ pub(crate) const BATCH_BYTES: u32 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Blocks {
     source: Source,
-    clean: Cache,
+    clean: Memory,
     dirty: Dirty,
     home: Mutex<()>,
 }
 
 impl Blocks {
-    /// No block is in memory yet; clean ones may take about `cache_bytes`.
+    /// Nothing is in memory yet; what is clean may take about `cache_bytes`.
     pub(crate) fn new(source: Source, cache_bytes: u64) -> Self {
-        let clean = Cache::new(cache_bytes, source.block_size());
+        let clean = Memory::new(cache_bytes);
         Self { source, clean, dirty: Dirty::new(), home: Mutex::default() }
     }
 
@@ -44,6 +44,20 @@ impl Blocks {
         self.source
     }
 
+    /// What could be read again, decoded inodes included.
+    pub(crate) fn clean(&self) -> &Memory {
+        &self.clean
+    }
+
+    /// The block as the device has it, from memory or from there.
+    fn read(&self, nr: BlockNr) -> Result<Arc<Block>> {
+        self.clean.block(nr, &**self.source.device(), || {
+            let mut bytes = vec![0; in_memory(self.source.block_size().into())];
+            self.source.read(nr, 0, &mut bytes)?;
+            Ok(Arc::new(Block::new(nr, bytes.into())))
+        })
+    }
+
     /// The newest version of a block whose number was checked.
     ///
     /// # Errors
@@ -52,7 +66,7 @@ impl Blocks {
         if let Some(block) = self.dirty.get(nr) {
             return Ok(block);
         }
-        let block = self.clean.get(&self.source, nr)?;
+        let block = self.read(nr)?;
         // It may have been changed while the device was read.
         Ok(self.dirty.get(nr).unwrap_or(block))
     }
@@ -89,7 +103,7 @@ impl Blocks {
                 }
                 shard.departures
             };
-            loaded = Some((self.clean.get(&self.source, nr)?, departures));
+            loaded = Some((self.read(nr)?, departures));
         }
     }
 
@@ -121,7 +135,7 @@ impl Blocks {
             if let Some(known) = shard.blocks.get_mut(&nr) {
                 known.retain(|version| !gone(version));
             }
-            self.clean.remove(nr);
+            self.clean.drop_block(nr);
             shard.tidy(nr);
         }
     }
@@ -208,7 +222,7 @@ impl Blocks {
         let Some(known) = shard.blocks.get_mut(&nr) else { return };
         known.retain(|other| !Arc::ptr_eq(&other.block, &version.block));
         if known.newest().is_none() {
-            self.clean.insert(version.block);
+            self.clean.put_block(version.block);
         }
         shard.tidy(nr);
     }
@@ -233,7 +247,7 @@ impl Blocks {
 
     /// Takes `block`, which the device holds by now and no transaction knows, as the clean version.
     pub(crate) fn refresh(&self, block: Block) {
-        self.clean.insert(Arc::new(block));
+        self.clean.put_block(Arc::new(block));
     }
 }
 

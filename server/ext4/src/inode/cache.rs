@@ -1,60 +1,23 @@
-//! Decoded inodes by number, evicted by weight.
-//!
-//! # Locking
-//! Internally sharded; no lock is held while the device is read.
+//! Decoded inodes, as [`crate::cache::Memory`] keeps them beside the blocks they come from.
 
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
-
 use super::{Inode, InodeFlags, What, codec, encode};
-use crate::cache::get_or_load;
+use crate::cache::Decoded;
 use crate::disk::inode as disk;
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::group;
 use crate::handle::Handle;
-use crate::ids::{BlockNr, InodeNr, in_memory, on_disk};
+use crate::ids::{BlockNr, InodeNr, in_memory};
 use crate::quota;
 use crate::volume::Volume;
 
 /// The most bytes of a file that readers without large_file know.
 const SMALL: u64 = (1 << 31) - 1;
 
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<InodeNr, Arc<Inode>> for ByBytes {
-    fn weight(&self, _: &InodeNr, inode: &Arc<Inode>) -> u64 {
-        on_disk(inode.tail.len().saturating_add(size_of::<Inode>()).saturating_add(64))
-    }
-}
-
-/// The inodes in memory.
-pub(crate) struct Cache(QuickCache<InodeNr, Arc<Inode>, ByBytes>);
-
-impl Cache {
-    /// A cache that holds at most about `budget` bytes.
-    pub(crate) fn new(budget: u64) -> Self {
-        let items = in_memory((budget / 512).clamp(16, 1 << 20));
-        Self(QuickCache::with_weighter(items, budget, ByBytes))
-    }
-
-    /// Makes `inode` the newest version.
-    pub(super) fn put(&self, inode: Inode) {
-        self.0.insert(inode.nr, Arc::new(inode));
-    }
-
-    /// As if there were no memory for it.
-    #[cfg(test)]
-    pub(crate) fn evict(&self, nr: InodeNr) {
-        self.0.remove(&nr);
-    }
-}
-
-impl core::fmt::Debug for Cache {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("inode::Cache").field("bytes", &self.0.weight()).finish()
+impl Decoded for Inode {
+    fn bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.tail.len())
     }
 }
 
@@ -66,7 +29,7 @@ impl core::fmt::Debug for Cache {
 /// free inode, and whatever its record or its group's descriptor shows.
 pub(crate) fn get(volume: &Volume, nr: InodeNr) -> Result<Arc<Inode>> {
     let device = &**volume.source().device();
-    let inode = get_or_load(&volume.inodes.0, &nr, device, || load(volume, nr).map(Arc::new))?;
+    let inode = volume.memory().inode(nr, device, || load(volume, nr))?;
     check_links(volume, &inode)?;
     Ok(inode)
 }
@@ -92,7 +55,7 @@ fn load(volume: &Volume, nr: InodeNr) -> Result<Inode> {
 
 /// Drops the version in memory of an inode that is free now, or free still.
 pub(crate) fn forget(volume: &Volume, nr: InodeNr) {
-    volume.inodes.0.remove(&nr);
+    volume.memory().drop_inode(nr);
     volume.lazy.done(nr);
 }
 
@@ -166,7 +129,7 @@ fn store_as(handle: &mut Handle<'_>, mut newest: Inode, what: What) -> Result<()
     }
     volume.changed.note(nr, handle.tid(), what, volume.committed_tid());
     volume.lazy.done(nr);
-    volume.inodes.put(newest);
+    volume.memory().put_inode(nr, newest);
     Ok(())
 }
 
