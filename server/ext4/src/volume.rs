@@ -68,6 +68,7 @@ impl Volume {
     pub(crate) fn new(geometry: Geometry, source: Source, cache_bytes: u64) -> Self {
         let blocks = Blocks::new(source, cache_bytes);
         let superblock = Live::primary(&geometry);
+        let journal = Journal::unlogged(cache_bytes.min(PINNED), geometry.block_size);
         Self {
             geometry,
             changed: inode::Changed::default(),
@@ -83,7 +84,7 @@ impl Volume {
             superblock,
             edits: Edits::default(),
             blocks,
-            journal: Journal::unlogged(),
+            journal,
             journals_data: false,
             cache_bytes,
             #[cfg(test)]

@@ -227,6 +227,11 @@ impl Blocks {
         shard.tidy(nr);
     }
 
+    /// Whether nothing is newer than the device's copy.
+    pub(crate) fn are_home(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
     /// Writes everything home: where there is no log.
     ///
     /// # Errors
