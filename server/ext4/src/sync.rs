@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::alloc;
-use crate::cache::Block;
+use crate::cache::{Ahead, Block};
 use crate::device::would_wait;
 use crate::disk::superblock::RawSuperblock;
 use crate::error::{Error, IoOp, Place, Refusal, Result};
@@ -196,7 +196,7 @@ impl Volume {
         let committed = self.blocks().committed_version(nr, self.committed_tid());
         let block = match committed {
             Some(version) => version.block,
-            None => self.blocks().newest(nr)?,
+            None => self.blocks().newest(nr, Ahead::NOTHING)?,
         };
         let mut bytes: Box<[u8]> = block.bytes().into();
         self.superblock.edit(&mut bytes, |raw| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::alloc::Space;
-use crate::cache::{Block, Blocks, Memory};
+use crate::cache::{Ahead, Block, Blocks, Memory};
 use crate::edits::Edits;
 use crate::error::{CorruptKind, Error, IoOp, Place, Refusal, Result};
 use crate::geometry::Geometry;
@@ -152,8 +152,17 @@ impl Volume {
     /// # Errors
     /// [`CorruptKind::BlockRange`] if a pointer on the disk led outside the file system; I/O errors.
     pub(crate) fn metadata(&self, nr: BlockNr) -> Result<Arc<Block>> {
+        self.metadata_among(nr, Ahead::NOTHING)
+    }
+
+    /// As [`Volume::metadata`]. If the block has to be read, what is `ahead` is prefetched, wherever that
+    /// may be: nothing is believed of what was not checked.
+    ///
+    /// # Errors
+    /// As [`Volume::metadata`].
+    pub(crate) fn metadata_among(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
         self.check_range(nr, 1)?;
-        self.blocks.newest(nr)
+        self.blocks.newest(nr, ahead)
     }
 
     /// Keeps damage that a verb got around for the log, see [`Notices`].

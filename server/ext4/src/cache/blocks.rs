@@ -20,6 +20,24 @@ use crate::source::Source;
 /// Bytes that are written home while others wait for the lock.
 pub(crate) const BATCH_BYTES: u32 = 1 << 20;
 
+/// Blocks that are read together with one that is not in memory: a piece of a table or a directory, or
+/// what comes after it. In the middle of a piece it was all asked for if the block before is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ahead {
+    first: BlockNr,
+    count: u64,
+}
+
+impl Ahead {
+    /// Who knows.
+    pub(crate) const NOTHING: Self = Self { first: BlockNr::new(0), count: 0 };
+
+    /// `count` blocks from `first` on.
+    pub(crate) const fn of(first: BlockNr, count: u64) -> Self {
+        Self { first, count }
+    }
+}
+
 /// The metadata blocks of a volume.
 #[derive(Debug)]
 pub(crate) struct Blocks {
@@ -49,24 +67,35 @@ impl Blocks {
         &self.clean
     }
 
-    /// The block as the device has it, from memory or from there.
-    fn read(&self, nr: BlockNr) -> Result<Arc<Block>> {
+    /// The block as the device has it, from memory or from there. If from there, the device is told that
+    /// what is `ahead` comes next.
+    fn read(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
         self.clean.block(nr, &**self.source.device(), || {
+            if self.begins(nr, ahead) {
+                self.source.prefetch(ahead.first, ahead.count);
+            }
             let mut bytes = vec![0; in_memory(self.source.block_size().into())];
             self.source.read(nr, 0, &mut bytes)?;
             Ok(Arc::new(Block::new(nr, bytes.into())))
         })
     }
 
+    /// Whether what is `ahead` was not asked for yet, as far as can be told by the block before `nr`.
+    fn begins(&self, nr: BlockNr, ahead: Ahead) -> bool {
+        let before = || nr.get().checked_sub(1).map(BlockNr::new);
+        ahead.count > 0
+            && (ahead.first == nr || before().is_none_or(|before| !self.clean.has_block(before)))
+    }
+
     /// The newest version of a block whose number was checked.
     ///
     /// # Errors
     /// I/O errors.
-    pub(crate) fn newest(&self, nr: BlockNr) -> Result<Arc<Block>> {
+    pub(crate) fn newest(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
         if let Some(block) = self.dirty.get(nr) {
             return Ok(block);
         }
-        let block = self.read(nr)?;
+        let block = self.read(nr, ahead)?;
         // It may have been changed while the device was read.
         Ok(self.dirty.get(nr).unwrap_or(block))
     }
@@ -103,7 +132,7 @@ impl Blocks {
                 }
                 shard.departures
             };
-            loaded = Some((self.read(nr)?, departures));
+            loaded = Some((self.read(nr, Ahead::NOTHING)?, departures));
         }
     }
 
@@ -259,3 +288,7 @@ impl Blocks {
 fn follows(left: &Block, right: &Block) -> bool {
     left.nr().checked_add(1) == Some(right.nr())
 }
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

@@ -120,6 +120,11 @@ impl Memory {
         if let Kept::Block(block) = kept { Ok(block) } else { load() }
     }
 
+    /// Whether the block is in memory; that is no use of it.
+    pub(super) fn has_block(&self, nr: BlockNr) -> bool {
+        self.table.load().contains_key(&Key::Block(nr))
+    }
+
     /// Takes a version that the device holds by now. A read of an older one that is under way is
     /// not kept.
     pub(super) fn put_block(&self, block: Arc<Block>) {

@@ -12,7 +12,7 @@
 mod blocks;
 mod dirty;
 
-pub(crate) use blocks::{BATCH_BYTES, Blocks};
+pub(crate) use blocks::{Ahead, BATCH_BYTES, Blocks};
 
 mod load;
 mod memory;

@@ -71,6 +71,10 @@ impl BlockDevice for Counted {
         result
     }
 
+    fn prefetch(&self, range: Range<u64>) {
+        self.device.prefetch(range);
+    }
+
     fn may_wait(&self) -> bool {
         self.device.may_wait()
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Inode, InodeFlags, What, codec, encode};
-use crate::cache::Decoded;
+use crate::cache::{Ahead, Decoded};
 use crate::disk::inode as disk;
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::group;
@@ -11,6 +11,9 @@ use crate::handle::Handle;
 use crate::ids::{BlockNr, InodeNr, in_memory};
 use crate::quota;
 use crate::volume::Volume;
+
+/// Blocks of an inode table that are read at once.
+const TABLE_BLOCKS: u32 = 32;
 
 /// The most bytes of a file that readers without large_file know.
 const SMALL: u64 = (1 << 31) - 1;
@@ -190,10 +193,25 @@ fn on_disk_record<T>(
     take: impl FnOnce(&[u8]) -> Result<T>,
 ) -> Result<T> {
     let (block, start) = locate(volume, nr)?;
-    let block = volume.metadata(block).map_err(|error| error.at_inode(nr))?;
+    let ahead = table_around(volume, nr, block);
+    let block = volume.metadata_among(block, ahead).map_err(|error| error.at_inode(nr))?;
     let end = start.saturating_add(usize::from(volume.geometry.inode_size));
     let record = block.bytes().get(start..end).ok_or_else(|| outside(nr))?;
     take(record).map_err(|error| error.at_block(block.nr()))
+}
+
+/// The part of the inode table that is read with `block`, which holds the record of `nr`
+/// (s_inode_readahead_blks).
+fn table_around(volume: &Volume, nr: InodeNr, block: BlockNr) -> Ahead {
+    let geometry = &volume.geometry;
+    let per_block = geometry.block_size.checked_div(geometry.inode_size.into()).unwrap_or(1);
+    let Some((_, index)) = geometry.group_of_inode(nr) else { return Ahead::NOTHING };
+    let at = index.checked_div(per_block).unwrap_or(0);
+    let blocks = geometry.inodes_per_group.div_ceil(per_block.max(1));
+    let before = at.checked_rem(TABLE_BLOCKS).unwrap_or(0);
+    let first = block.get().saturating_sub(before.into());
+    let count = TABLE_BLOCKS.min(blocks.saturating_sub(at.saturating_sub(before)));
+    Ahead::of(BlockNr::new(first), count.into())
 }
 
 /// The block that holds the record of `nr`, and the byte in it where the record starts.
