@@ -214,8 +214,12 @@ impl Volume {
             let index = in_memory(block.nr().get().saturating_sub(first.get()));
             let start = index.saturating_mul(size);
             let before = skip.saturating_sub(start);
-            let to = into.iter_mut().skip(start.saturating_sub(skip));
-            to.zip(block.bytes().iter().skip(before)).for_each(|(to, from)| *to = *from);
+            let to = into.get_mut(start.saturating_sub(skip)..).unwrap_or_default();
+            let from = block.bytes().get(before..).unwrap_or_default();
+            let len = to.len().min(from.len());
+            if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
+                to.copy_from_slice(from);
+            }
         }
         Ok(())
     }
