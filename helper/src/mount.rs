@@ -193,7 +193,8 @@ impl Job<'_> {
         if session.state.is_group {
             handover.add_load();
         }
-        let session = session.request(self.request(&handover, device)?, &handover.fds())?;
+        let request = self.request(&handover, device, session.state.server_pid)?;
+        let session = session.request(request, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(handover);
         let session = session.verdict(|phase, done, total| {
@@ -225,10 +226,16 @@ impl Job<'_> {
         Session::new(contact, interruptions, self.options.server_timeout).greet()
     }
 
-    fn request(&self, handover: &Handover, device: &Device) -> Result<MountRequest, Failure> {
+    fn request(
+        &self,
+        handover: &Handover,
+        device: &Device,
+        server: i32,
+    ) -> Result<MountRequest, Failure> {
         Ok(MountRequest {
             fds: handover.roles()?,
             device_name: Text::lossy(&device.name),
+            server_pid: server.cast_unsigned(),
             read_only: self.plan.read_only,
             request_timeout: self.plan.request_timeout,
             log_level: self.plan.log_level,

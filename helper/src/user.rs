@@ -130,6 +130,7 @@ impl Job<'_> {
         let request = MountRequest {
             fds: self.handover.roles()?,
             device_name: Text::lossy(&self.name),
+            server_pid: session.state.server_pid.cast_unsigned(),
             read_only: self.read_only,
             request_timeout: self.options.request_timeout,
             log_level: self.options.log_level,

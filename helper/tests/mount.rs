@@ -346,10 +346,10 @@ fn a_check_tells_who_serves_and_how() {
     let said = check(&place.spawn());
     assert_eq!(said.code, Some(0), "{said:?}");
     let server = place.server.display().to_string();
-    assert_eq!(said.stdout, format!("fake-server 0, protocol 2, by {server}\n"));
+    assert_eq!(said.stdout, format!("fake-server 0, protocol 3, by {server}\n"));
     let options = place.systemd();
     let said = check(&options);
-    assert!(said.stdout.contains("protocol 2, by systemd (/"), "{said:?}");
+    assert!(said.stdout.contains("protocol 3, by systemd (/"), "{said:?}");
     check("server=systemd:/nowhere").one_line(1, "no server at /nowhere");
     place.is_clean();
 }

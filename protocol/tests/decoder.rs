@@ -133,6 +133,7 @@ fn the_largest_messages_fit_a_packet() {
     let mount = MountRequest {
         fds: FdList::try_from(vec![FdRole::FuseClone; MAX_FDS]).unwrap(),
         device_name: text.clone(),
+        server_pid: u32::MAX,
         read_only: true,
         request_timeout: u32::MAX,
         log_level: LogLevel::Trace,
@@ -155,10 +156,10 @@ fn what_does_not_fit_a_packet_is_not_sent() {
 #[test]
 fn versions_are_agreed_or_refused() {
     let hello = |magic, min, max| Hello { magic, min, max, features: Features(0) };
-    assert_eq!(Hello::ours().negotiate(), Ok(2));
-    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(2));
-    assert_eq!(hello(*b"FUSE4FS\0", 2, 2).negotiate(), Err(VersionError::Magic));
-    for (min, max) in [(3, 9), (9, 2), (0, 0), (1, 1), (2, 1)] {
+    assert_eq!(Hello::ours().negotiate(), Ok(3));
+    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(3));
+    assert_eq!(hello(*b"FUSE4FS\0", 3, 3).negotiate(), Err(VersionError::Magic));
+    for (min, max) in [(4, 9), (9, 3), (0, 0), (1, 1), (2, 2), (3, 1)] {
         let error = hello(MAGIC, min, max).negotiate();
         assert_eq!(error, Err(VersionError::Range { min, max }), "{min}..{max}");
     }
@@ -168,9 +169,9 @@ fn versions_are_agreed_or_refused() {
 fn a_welcome_is_checked() {
     let welcome =
         |magic, version| Welcome { magic, version, features: Features(0), server: Text::default() };
-    assert_eq!(welcome(MAGIC, 2).check(), Ok(()));
+    assert_eq!(welcome(MAGIC, 3).check(), Ok(()));
     assert_eq!(welcome(*b"fuse5fs\0", 1).check(), Err(VersionError::Magic));
-    for version in [0, 1, 3, u16::MAX] {
+    for version in [0, 1, 2, 4, u16::MAX] {
         assert!(welcome(MAGIC, version).check().is_err());
     }
 }
@@ -272,21 +273,21 @@ fn to_server() -> impl Strategy<Value = ToServer> {
     );
     let level = prop::sample::select(vec![LogLevel::Error, LogLevel::Info, LogLevel::Trace]);
     let roles = prop::collection::vec(role(), 0..=MAX_FDS);
-    let words = (text(), any::<bool>(), any::<u32>(), level);
-    let mount = (roles, words, serving(), engine()).prop_map(
-        |(roles, (device_name, read_only, request_timeout, log_level), serving, engine)| {
-            let fds = FdList::try_from(roles).unwrap();
-            ToServer::Mount(MountRequest {
-                fds,
-                device_name,
-                read_only,
-                request_timeout,
-                log_level,
-                serving,
-                engine,
-            })
-        },
-    );
+    let words = (text(), any::<u32>(), any::<bool>(), any::<u32>(), level);
+    let mount = (roles, words, serving(), engine()).prop_map(|(roles, words, serving, engine)| {
+        let (device_name, server_pid, read_only, request_timeout, log_level) = words;
+        let fds = FdList::try_from(roles).unwrap();
+        ToServer::Mount(MountRequest {
+            fds,
+            device_name,
+            server_pid,
+            read_only,
+            request_timeout,
+            log_level,
+            serving,
+            engine,
+        })
+    });
     prop_oneof![hello, mount]
 }
 
