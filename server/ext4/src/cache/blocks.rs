@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::dirty::{Dirty, Version};
-use super::{Block, Cache};
+use super::{Block, Cache, CacheLevel};
 use crate::error::{Error, IoOp, Place, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
 use crate::source::Source;
@@ -42,6 +42,11 @@ impl Blocks {
 
     pub(crate) fn into_source(self) -> Source {
         self.source
+    }
+
+    /// The clean ones in memory, and how many others there are.
+    pub(crate) fn level(&self) -> (CacheLevel, u64) {
+        (self.clean.level(), self.dirty.count())
     }
 
     /// The newest version of a block whose number was checked.

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Block;
-use crate::ids::{BlockNr, Tid, in_memory};
+use crate::ids::{BlockNr, Tid, in_memory, on_disk};
 
 const SHARDS: u64 = 64;
 
@@ -143,6 +143,12 @@ impl Dirty {
         let mixed = nr.get() ^ (nr.get() >> 15);
         let index = in_memory(mixed.checked_rem(SHARDS).unwrap_or(0));
         self.shards.get(index).map(Mutex::lock)
+    }
+
+    /// How many blocks have a version.
+    pub(crate) fn count(&self) -> u64 {
+        let of = |shard: &Shard| shard.blocks.values().filter(|it| it.newest.is_some()).count();
+        on_disk(self.shards.iter().map(|shard| of(&shard.lock())).sum())
     }
 
     /// The numbers of all blocks that have a version, in ascending order.

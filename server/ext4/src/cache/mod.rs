@@ -11,6 +11,7 @@
 
 mod blocks;
 mod dirty;
+mod level;
 
 pub(crate) use blocks::{BATCH_BYTES, Blocks};
 
@@ -26,6 +27,8 @@ use crate::error::Result;
 use crate::ids::{BlockNr, on_disk};
 use crate::source::Source;
 
+pub use level::CacheLevel;
+pub(crate) use level::{Misses, level};
 pub(crate) use load::get_or_load;
 
 /// One metadata block as it stands on the disk (or in the log, where that is newer).
@@ -116,6 +119,7 @@ impl Weighter<BlockNr, Arc<Block>> for ByBytes {
 /// The cache of clean metadata blocks.
 pub(crate) struct Cache {
     blocks: QuickCache<BlockNr, Arc<Block>, ByBytes>,
+    misses: Misses,
 }
 
 impl Cache {
@@ -123,7 +127,13 @@ impl Cache {
     pub(crate) fn new(budget: u64, block_size: u32) -> Self {
         let items = budget.checked_div(u64::from(block_size)).unwrap_or(0);
         let items = crate::ids::in_memory(items.clamp(16, 1 << 20));
-        Self { blocks: QuickCache::with_weighter(items, budget, ByBytes) }
+        let blocks = QuickCache::with_weighter(items, budget, ByBytes);
+        Self { blocks, misses: Misses::default() }
+    }
+
+    /// How full it is, and what it was asked for.
+    pub(crate) fn level(&self) -> CacheLevel {
+        level(&self.blocks, &self.misses)
     }
 
     /// Forgets what the device held.
@@ -142,6 +152,7 @@ impl Cache {
         get_or_load(&self.blocks, &nr, &**source.device(), || {
             let mut bytes = vec![0; crate::ids::in_memory(source.block_size().into())];
             source.read(nr, 0, &mut bytes)?;
+            self.misses.count();
             Ok(Arc::new(Block::new(nr, bytes.into())))
         })
     }

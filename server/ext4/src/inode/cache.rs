@@ -9,7 +9,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 
 use super::{Inode, InodeFlags, What, codec, encode};
-use crate::cache::get_or_load;
+use crate::cache::{CacheLevel, Misses, get_or_load, level};
 use crate::disk::inode as disk;
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::group;
@@ -31,13 +31,18 @@ impl Weighter<InodeNr, Arc<Inode>> for ByBytes {
 }
 
 /// The inodes in memory.
-pub(crate) struct Cache(QuickCache<InodeNr, Arc<Inode>, ByBytes>);
+pub(crate) struct Cache(QuickCache<InodeNr, Arc<Inode>, ByBytes>, Misses);
 
 impl Cache {
     /// A cache that holds at most about `budget` bytes.
     pub(crate) fn new(budget: u64) -> Self {
         let items = in_memory((budget / 512).clamp(16, 1 << 20));
-        Self(QuickCache::with_weighter(items, budget, ByBytes))
+        Self(QuickCache::with_weighter(items, budget, ByBytes), Misses::default())
+    }
+
+    /// How full it is, and what it was asked for.
+    pub(crate) fn level(&self) -> CacheLevel {
+        level(&self.0, &self.1)
     }
 
     /// Makes `inode` the newest version.
@@ -87,6 +92,7 @@ fn load(volume: &Volume, nr: InodeNr) -> Result<Inode> {
     inode.atime = volume.lazy.get(nr).unwrap_or(inode.atime);
     // Checked here, too, so that a free inode takes no room.
     check_links(volume, &inode)?;
+    volume.inodes.1.count();
     Ok(inode)
 }
 
