@@ -50,7 +50,7 @@ pub struct ServerStatus {
     pub io_uring: bool,
     /// Seconds after which the kernel gives up on a request; 0 for never.
     pub request_timeout: u32,
-    /// Inodes that the kernel knows.
+    /// Inodes that the kernel knows; 0 on a read-only mount, where nobody needs to know.
     pub nodes: u64,
     /// Files that are open, where the kernel tells.
     pub open_files: u64,
