@@ -13,6 +13,7 @@ mod fusermount;
 mod handover;
 mod image;
 mod mount;
+mod mounts;
 mod options;
 mod policy;
 mod privileges;
@@ -23,6 +24,7 @@ mod session;
 mod share;
 mod source;
 mod spawn;
+mod status;
 mod superblock;
 mod sys;
 mod tune;
@@ -52,8 +54,12 @@ pub fn mount_fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// `fuse4fs`, given its arguments without its own name.
+/// `fuse4fs`, given its arguments without its own name. `fuse4fs status` has exit codes of its own.
 pub fn fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == "status").is_some() {
+        return status::run(args);
+    }
     main("fuse4fs", args::USER_USAGE, args::parse_user(args), |invocation, reporter| {
         user::is_root()?;
         user::run(invocation, reporter)
