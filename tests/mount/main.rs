@@ -12,11 +12,13 @@ mod containment;
 mod control;
 mod io;
 mod layout;
+mod liar;
 mod options;
 mod quota;
 mod refusals;
 mod requests;
 mod sharing;
+mod status;
 mod sync;
 mod uring;
 mod user;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         refusals::trials(),
         requests::trials(),
         sharing::trials(),
+        status::trials(),
         sync::trials(),
         uring::trials(),
         containment::trials(),

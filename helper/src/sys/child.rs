@@ -12,6 +12,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 
 use super::open::well_known;
 
+/// What takes longer is told to whoever waits.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// How a job in a child ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
@@ -23,20 +26,27 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
-/// Runs `job` in a child of its own.
+/// Runs `job` in a child of its own, until the deadline. Whoever waits is told so after [`SLOW`].
 ///
 /// A child that hangs in the kernel is killed and left behind; it goes when the kernel lets it.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM of fork(2).
 pub(crate) fn with_deadline(
-    deadline: Instant,
+    (deadline, tell): (Instant, impl FnOnce()),
     interruptions: BorrowedFd<'_>,
     job: impl FnOnce() -> u8,
 ) -> io::Result<Ended> {
     let pid = fork(|| job().into())?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let ended = match wait_readable(&[pidfd.as_fd(), interruptions], deadline)? {
+    let fds = [pidfd.as_fd(), interruptions];
+    let slow = Instant::now().checked_add(SLOW).filter(|slow| *slow < deadline);
+    let mut ready = wait_readable(&fds, slow.unwrap_or(deadline))?;
+    if ready.is_none() && slow.is_some() {
+        tell();
+        ready = wait_readable(&fds, deadline)?;
+    }
+    let ended = match ready {
         Some(0) => {
             let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
             let code = status.and_then(|(_, status)| status.exit_status());

@@ -17,8 +17,12 @@ pub(crate) fn set(name: &str, title: &str) {
     // It has no NUL.
     let _ = std::ffi::CString::new(name).map(|name| set_name(&name));
     let Some((start, len)) = arguments() else { return };
-    let title = title.get(..title.floor_char_boundary(len.saturating_sub(1))).unwrap_or_default();
-    let padded = title.bytes().filter(|byte| *byte != 0).chain(std::iter::repeat(0)).take(len);
+    let padded = cut(title, len.saturating_sub(1))
+        .into_bytes()
+        .into_iter()
+        .filter(|byte| *byte != 0)
+        .chain(std::iter::repeat(0))
+        .take(len);
     for (at, byte) in padded.enumerate() {
         // SAFETY: the kernel says that the bytes from `start` on, `len` of them, are the strings that
         // this process got for arguments: memory that is mapped, can be written, and is no Rust object.
@@ -26,6 +30,15 @@ pub(crate) fn set(name: &str, title: &str) {
         // is there to do so. They end with a NUL, before and after.
         unsafe { std::ptr::with_exposed_provenance_mut::<u8>(start).add(at).write_volatile(byte) };
     }
+}
+
+/// `text` in `room` bytes; where it has to be cut, it shows.
+fn cut(text: &str, room: usize) -> String {
+    if text.len() <= room {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(room.saturating_sub(3));
+    format!("{}...", text.get(..end).unwrap_or_default())
 }
 
 /// Where the kernel says that the arguments are, and how many bytes they have.
@@ -55,6 +68,14 @@ mod tests {
         let stat = format!("1 (a) b) {}", fields.join(" "));
         assert_eq!(places(&stat), Some((48, 49)));
         assert_eq!(places("1 (a) S 1 2"), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_seen_to_be_cut() {
+        assert_eq!(
+            (cut("fuse4fs sdb1 /a", 15), cut("fuse4fs é /mnt", 12)),
+            ("fuse4fs sdb1 /a".into(), "fuse4fs ...".into())
+        );
     }
 
     #[test]

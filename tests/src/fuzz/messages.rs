@@ -57,7 +57,10 @@ pub(super) fn mount_request(fds: Vec<FdRole>) -> Result<MountRequest> {
 }
 
 /// What a server that was asked for two things tells of itself.
-fn status() -> Result<Status> {
+///
+/// # Errors
+/// None.
+pub fn status() -> Result<Status> {
     let operation = |opcode| Operation { opcode, errors: 1, nanoseconds: 7, latencies: [2; _] };
     let operations = vec![operation(1), operation(3)];
     let error =
