@@ -17,6 +17,8 @@ pub(crate) struct Mount {
     pub(crate) point: PathBuf,
     /// What it was mounted from, as mount(8) was told.
     pub(crate) source: String,
+    /// Who mounted it. Without `allow_other` it answers nobody else.
+    pub(crate) user: u32,
 }
 
 /// All of them, in the order of the table, those of subdirectories included.
@@ -37,8 +39,11 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let fs_type = str::from_utf8(fields.next()?).ok()?;
     let source = String::from_utf8_lossy(&unescape(fields.next()?)).into_owned();
+    let options = str::from_utf8(fields.next()?).ok()?;
+    let user = options.split(',').find_map(|option| option.strip_prefix("user_id="))?;
+    let user = user.parse().ok()?;
     let ours = ["fuse", "fuseblk"].iter().any(|kind| fs_type == format!("{kind}.{SUBTYPE}"));
-    ours.then_some(Mount { id, device, point, source })
+    ours.then_some(Mount { id, device, point, source, user })
 }
 
 /// Blanks and the like are written as `\NNN`, in octal.
@@ -69,10 +74,12 @@ mod tests {
     #[test]
     fn only_our_types_count() {
         let line = |kind: &str| {
-            format!(r"36 35 7:0 / /mnt/my\040disk rw,noatime shared:1 - {kind} /my\040image rw")
+            format!(
+                r"36 35 7:0 / /mnt/my\040disk rw,noatime shared:1 - {kind} /my\040image rw,user_id=7"
+            )
         };
         let mount = parse(line("fuseblk.fuse4fs").as_bytes()).unwrap();
-        assert_eq!((mount.id, mount.device.as_str()), (36, "7:0"));
+        assert_eq!((mount.id, mount.device.as_str(), mount.user), (36, "7:0", 7));
         assert_eq!((mount.point, mount.source.as_str()), ("/mnt/my disk".into(), "/my image"));
         assert!(parse(line("fuse.fuse4fs").as_bytes()).is_some());
         for other in ["ext4", "fuse", "fuse.fuse4fsx", "fuseblk.fuse4fs.x", "x.fuse4fs"] {

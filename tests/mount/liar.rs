@@ -20,11 +20,11 @@ const BATCH_FORGET: u32 = 42;
 /// What it says to an ioctl: bytes, or an error.
 pub(crate) type Lie = Result<Vec<u8>, Errno>;
 
-/// Mounts it at `target`. Its thread ends with the mount.
-pub(crate) fn mount(target: &Path, lie: Lie) -> Result<Mounted> {
+/// Mounts it at `target`, as if `user` did. Its thread ends with the mount.
+pub(crate) fn mount(target: &Path, lie: Lie, user: u32) -> Result<Mounted> {
     let fuse = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    let options =
-        format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", fuse.as_raw_fd());
+    let rights = format!("user_id={user},group_id=0,allow_other");
+    let options = format!("fd={},rootmode=40000,{rights}", fuse.as_raw_fd());
     let options = CString::new(options)?;
     let kind = "fuse.fuse4fs";
     rustix::mount::mount("liar", target, kind, MountFlags::empty(), options.as_c_str())?;

@@ -445,11 +445,14 @@ fn lies() -> Result<()> {
         ensure!(!said.contains(bad), "{said:?}");
     }
     samples(&scene.said(&["--prometheus"])?)?;
+    // Nobody else's mounts are asked unless they are named.
+    let all = String::from_utf8(scene.ask(&["--all"])?.stdout)?;
+    ensure!(!all.contains(&scene.root().display().to_string()), "{all}");
     scene.end()
 }
 
 fn lying(lie: Lie) -> Result<Scene> {
     let mut scene = Scene::unmounted()?;
-    scene.mounted = Some(liar::mount(&scene.root(), lie)?);
+    scene.mounted = Some(liar::mount(&scene.root(), lie, 1000)?);
     Ok(scene)
 }

@@ -32,7 +32,8 @@ const USAGE: u8 = 2;
 const HELP: &str = "\
 usage: fuse4fs status [PATH | --all] [--json | --prometheus]
 
-Tells how the fuse4fs mount that PATH is on is doing, or all of this mount namespace.
+Tells how the fuse4fs mount that PATH is on is doing, or all of this mount namespace that root
+or you made.
 
   --json        for programs; keys are in fuse4fs(1)
   --prometheus  in Prometheus' text format

@@ -50,7 +50,7 @@ fn status() -> Status {
 
 fn mount(point: &str) -> Mount {
     let source = "/dev/\x1b]0;x\x07".to_owned();
-    Mount { id: 1, device: "7:0".into(), point: point.into(), source }
+    Mount { id: 1, device: "7:0".into(), point: point.into(), source, user: 0 }
 }
 
 fn told() -> Vec<Told> {
