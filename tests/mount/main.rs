@@ -23,6 +23,7 @@ mod sync;
 mod uring;
 mod user;
 mod verify;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         options::trials(),
         quota::trials(),
         verify::trials(),
+        waiting::trials(),
     ];
     trial::run(Some(1), groups.into_iter().flatten().collect())
 }
