@@ -70,13 +70,13 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let job = Job { options, name, read_only, handover, target, shown, reporter };
     let session = job.mount(session)?;
     if write_protected {
-        reporter.write_protected(&shown);
+        reporter.write_protected(shown);
     } else if session.state.tightened {
-        reporter.line(&shown, TIGHTENED);
+        reporter.line(shown, TIGHTENED);
     }
     let server = session.leave();
     if invocation.fake {
-        wait_for_unmount(server, &interruptions, &target)?;
+        wait_for_unmount(server, &interruptions, target)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 mod containment;
 mod control;
+mod exposition;
 mod io;
 mod layout;
 mod liar;

@@ -1,6 +1,6 @@
 //! `fuse4fs status`: what it says of mounts, to whom, and what no server can make it do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::exposition::samples;
 use crate::liar::{self, Lie};
 
 const RECIPE: Recipe =
@@ -217,77 +218,15 @@ fn keys() -> Result<()> {
     scene.end()
 }
 
-/// Name, labels and value of a sample.
-fn sample(line: &str) -> Result<(String, BTreeMap<String, String>, f64)> {
-    let wrong = || format!("no sample: {line}");
-    let (name, rest) = line.split_once('{').with_context(wrong)?;
-    let is_name = |name: &str| {
-        let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-        name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
-    };
-    ensure!(is_name(name), "{line}");
-    let mut labels = BTreeMap::new();
-    let mut rest = rest;
-    loop {
-        let (label, after) = rest.split_once("=\"").with_context(wrong)?;
-        let mut value = String::new();
-        let mut chars = after.char_indices();
-        let end = loop {
-            match chars.next().with_context(wrong)? {
-                (end, '"') => break end,
-                (_, '\\') => value.push(match chars.next().with_context(wrong)?.1 {
-                    'n' => '\n',
-                    c if matches!(c, '\\' | '"') => c,
-                    c => anyhow::bail!("\\{c} in {line}"),
-                }),
-                (_, c) => value.push(c),
-            }
-        };
-        ensure!(is_name(label) && labels.insert(label.to_owned(), value).is_none(), "{line}");
-        let after = &after[end + 1..];
-        if let Some(value) = after.strip_prefix("} ") {
-            return Ok((name.to_owned(), labels, value.parse()?));
-        }
-        rest = after.strip_prefix(',').with_context(wrong)?;
-    }
-}
-
-/// All samples, once the page is found to be one.
-fn samples(page: &str) -> Result<Vec<(String, BTreeMap<String, String>, f64)>> {
-    let (mut metric, mut kind, mut known) = (String::new(), String::new(), BTreeSet::new());
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    ensure!(page.ends_with('\n'));
-    for line in page.lines() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            metric = help.split(' ').next().unwrap_or_default().to_owned();
-            ensure!(known.insert(metric.clone()), "{metric} comes twice");
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, of) = rest.split_once(' ').context("type")?;
-            ensure!(name == metric && ["gauge", "counter", "histogram"].contains(&of), "{line}");
-            ensure!((of == "counter") == name.ends_with("_total"), "{line}");
-            of.clone_into(&mut kind);
-        } else {
-            let (name, labels, value) = sample(line)?;
-            let suffix = name.strip_prefix(&metric).with_context(|| format!("{line}: {metric}"))?;
-            let suffixes: &[&str] =
-                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
-            ensure!(suffixes.contains(&suffix), "{line}");
-            ensure!(seen.insert((name.clone(), labels.clone())), "twice: {line}");
-            found.push((name, labels, value));
-        }
-    }
-    Ok(found)
-}
-
 fn grammar() -> Result<()> {
     let scene = Scene::new("rw")?;
     fs::write(scene.root().join("file"), "content")?;
     let samples = samples(&scene.said(&["--prometheus"])?)?;
     let root = scene.root().display().to_string();
-    ensure!(samples.iter().all(|(_, labels, _)| labels["mountpoint"] == root));
+    ensure!(samples.iter().all(|sample| sample.labels["mountpoint"] == root));
     let of = |name: &str| {
-        let found = samples.iter().filter(|sample| sample.0 == name);
-        found.map(|(_, labels, value)| (labels, *value)).collect::<Vec<_>>()
+        let found = samples.iter().filter(|sample| sample.name == name);
+        found.map(|sample| (&sample.labels, sample.value)).collect::<Vec<_>>()
     };
     ensure!(of("fuse4fs_up")[0].1 == 1.0 && of("fuse4fs_filesystem_errors")[0].1 == 0.0);
     let duration = "fuse4fs_operation_duration_seconds";

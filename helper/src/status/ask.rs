@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use fuse4fs_protocol::{STATUS_BYTES, Status};
@@ -125,7 +125,7 @@ fn id_of(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What the server of the mount with that id says, which is at `point` unless another one hides it.
-fn status_at(point: &PathBuf, id: u64) -> io::Result<Vec<u8>> {
+fn status_at(point: &Path, id: u64) -> io::Result<Vec<u8>> {
     let pinned = Pinned::at(point)?;
     let root: BorrowedFd<'_> = pinned.as_fd();
     let (_, _, found) = vfs::device_and_mount_id(root)?;
