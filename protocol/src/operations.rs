@@ -116,7 +116,7 @@ impl Operation {
     }
 
     /// Nanoseconds that `percent` (1 to 100) of the latencies did not exceed, as exactly as the
-    /// buckets tell: where in its bucket it is taken to be goes by how many it has. 0 without any.
+    /// buckets tell: those in one are taken to lie at equal distances. 0 without any.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> u64 {
         let wanted = u128::from(self.count()).saturating_mul(percent.into()).div_ceil(100);
@@ -126,8 +126,10 @@ impl Operation {
             if count > 0 && below.saturating_add(count) >= wanted {
                 let start = index.checked_sub(1).and_then(bucket_end).unwrap_or(0);
                 let width = bucket_end(index).unwrap_or(start).saturating_sub(start);
-                let rank = wanted.saturating_sub(below);
-                let part = u128::from(width).saturating_mul(rank).checked_div(count).unwrap_or(0);
+                // In halves: the only one is in the middle.
+                let rank = wanted.saturating_sub(below).saturating_mul(2).saturating_sub(1);
+                let part = u128::from(width).saturating_mul(rank);
+                let part = part.checked_div(count.saturating_mul(2)).unwrap_or(0);
                 return start.saturating_add(u64::try_from(part).unwrap_or(0));
             }
             below = below.saturating_add(count);
@@ -200,8 +202,8 @@ mod tests {
         latencies[1] = 90;
         latencies[LATENCY_BUCKETS - 1] = 10;
         let some = Operation { latencies, ..empty };
-        assert_eq!(some.percentile(45), 256 + 128);
-        assert_eq!(some.percentile(90), 512);
+        assert_eq!(some.percentile(45), 256 + 126);
+        assert_eq!(some.percentile(90), 512 - 2);
         assert_eq!(some.percentile(99), bucket_end(LATENCY_BUCKETS - 2).unwrap());
         let most = Operation { latencies: [u64::MAX; LATENCY_BUCKETS], ..empty };
         assert!(most.percentile(100) > 0);
