@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use fuse4fs_protocol::{
     FdRole, Features, Hello, IOC_GET_READ_ONLY, KEY_BYTES, MAGIC, MAX_MESSAGE, Phase, RefusalKind,
-    Text, ToHelper, ToServer, Welcome, decode, encode,
+    Text, ToHelper, ToServer, VERSION_MAX, Welcome, decode, encode,
 };
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -145,7 +145,7 @@ impl Fake {
     fn welcome(&self) {
         let mut welcome = Welcome {
             magic: MAGIC,
-            version: 3,
+            version: VERSION_MAX,
             features: Features(0),
             server: Text::lossy(self.server),
         };

@@ -26,6 +26,8 @@ pub(crate) struct Contact {
     pub(crate) origin: String,
     /// Its tasks are a group by themselves for the scheduler.
     pub(crate) is_group: bool,
+    /// It is one of systemd's.
+    pub(crate) is_unit: bool,
 }
 
 /// The server's process; killed when this is dropped, unless [`Self::leave`] came first.
@@ -118,6 +120,7 @@ fn connect(path: &Path) -> io::Result<Contact> {
                     origin: format!("systemd ({})", path.display()),
                     // The unit has a weight of its own.
                     is_group: true,
+                    is_unit: true,
                 });
             }
         }

@@ -14,9 +14,12 @@ mod handover;
 mod image;
 mod memory;
 mod mount;
+mod mounts;
+mod notify;
 mod options;
 mod policy;
 mod privileges;
+mod progress;
 mod remount;
 mod report;
 mod scheduling;
@@ -24,6 +27,7 @@ mod session;
 mod share;
 mod source;
 mod spawn;
+mod status;
 mod superblock;
 mod sys;
 mod tune;
@@ -53,8 +57,12 @@ pub fn mount_fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// `fuse4fs`, given its arguments without its own name.
+/// `fuse4fs`, given its arguments without its own name. `fuse4fs status` has exit codes of its own.
 pub fn fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == "status").is_some() {
+        return status::run(args);
+    }
     main("fuse4fs", args::USER_USAGE, args::parse_user(args), |invocation, reporter| {
         user::is_root()?;
         user::run(invocation, reporter)

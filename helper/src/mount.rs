@@ -18,8 +18,10 @@ use crate::facts;
 use crate::handover::Handover;
 use crate::image;
 use crate::memory;
+use crate::notify::Notifier;
 use crate::options::Options;
 use crate::policy::{self, Facts, Plan};
+use crate::progress::Progress;
 use crate::remount;
 use crate::report::{Explain, Failure, Reporter, plain};
 use crate::session::{Greeted, Session};
@@ -176,7 +178,8 @@ impl Job<'_> {
     /// Waits as long after `begin` as a server is waited for.
     fn waiter(&self, begin: Instant) -> Waiter<'_> {
         let deadline = begin.checked_add(self.options.server_timeout).unwrap_or(begin);
-        Waiter { interruptions: self.interruptions.as_fd(), deadline }
+        let told = (self.reporter, self.shown.as_str());
+        Waiter { interruptions: self.interruptions.as_fd(), deadline, told }
     }
 
     /// A mount with a server of its own.
@@ -194,19 +197,23 @@ impl Job<'_> {
         if session.state.is_group {
             handover.add_load();
         }
+        let notifier = Notifier::new(&session);
+        let place = format!("{} at {}", device.name, self.target.path().display());
+        notifier.status(&format!("mounting {place}"));
         let request = self.request(&handover, device, session.state.server_pid)?;
         let session = session.request(request, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(handover);
-        let session = session.verdict(|phase, done, total| {
-            self.reporter.verbose(&self.shown, &format!("{phase:?}: {done} of {total}"));
-        })?;
+        let mut progress = Progress::new(self.reporter, &self.shown, Some(&notifier));
+        let session = session.verdict(|phase, done, total| progress.hear(phase, done, total))?;
+        drop(progress);
         tune::bdi(&unattached.bdi(), &self.plan.tuning);
         if session.state.tightened {
             unattached.make_read_only()?;
         }
         unattached.expect_answer(&self.waiter(Instant::now()))?;
         unattached.attach(self.target.as_fd())?;
+        notifier.ready(&format!("serving {place}"));
         if session.state.tightened {
             self.reporter.line(&self.shown, TIGHTENED);
         }
@@ -236,6 +243,7 @@ impl Job<'_> {
         Ok(MountRequest {
             fds: handover.roles()?,
             device_name: Text::lossy(&device.name),
+            server_pid: server_pid.cast_unsigned(),
             read_only: self.plan.read_only,
             request_timeout: self.plan.request_timeout,
             log_level: self.plan.log_level,

@@ -21,26 +21,37 @@ const KEPT: [Capability; 6] = [
     Capability::CAP_KILL,
 ];
 
+/// To ask how mounts are doing: their roots may be directories that root has no entry of its own to.
+const KEPT_TO_ASK: [Capability; 1] = [Capability::CAP_DAC_READ_SEARCH];
+
 /// Leaves at most [`KEPT`] in every set; what was not there before does not appear.
 pub(crate) fn drop_unneeded() -> Result<(), Failure> {
-    drop_all_but_kept()
+    keep(&KEPT)
+}
+
+/// The same with [`KEPT_TO_ASK`].
+pub(crate) fn drop_all_but_to_ask() -> Result<(), Failure> {
+    keep(&KEPT_TO_ASK)
+}
+
+fn keep(kept: &[Capability]) -> Result<(), Failure> {
+    drop_all_but(&kept.iter().copied().collect())
         .map_err(|error| Failure::system(format!("cannot give up capabilities: {error}")))
 }
 
-fn drop_all_but_kept() -> Result<(), caps::errors::CapsError> {
-    let kept = CapsHashSet::from(KEPT);
+fn drop_all_but(kept: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
     let has = |set| caps::read(None, set);
     // The bounding set first: dropping from it takes SETPCAP, which goes below.
     if has(CapSet::Effective)?.contains(&Capability::CAP_SETPCAP) {
-        for capability in has(CapSet::Bounding)?.difference(&kept) {
+        for capability in has(CapSet::Bounding)?.difference(kept) {
             caps::drop(None, CapSet::Bounding, *capability)?;
         }
     }
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
-    let effective = has(CapSet::Effective)?.intersection(&kept).copied().collect();
+    let effective = has(CapSet::Effective)?.intersection(kept).copied().collect();
     caps::set(None, CapSet::Effective, &effective)?;
-    let permitted = has(CapSet::Permitted)?.intersection(&kept).copied().collect();
+    let permitted = has(CapSet::Permitted)?.intersection(kept).copied().collect();
     caps::set(None, CapSet::Permitted, &permitted)?;
     Ok(())
 }

@@ -100,8 +100,7 @@ impl Reporter {
         } else {
             format!("{}: {subject}: {text}", self.program)
         };
-        let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(io::stderr(), "{clean}");
+        let _ = writeln!(io::stderr(), "{}", printable(&line));
     }
 
     /// mount(8)'s line for a source that is mounted read-only since it cannot be written.
@@ -116,11 +115,25 @@ impl Reporter {
         }
     }
 
+    /// Whether a line may come and go: not among those of `-v`.
+    pub(crate) const fn draws(&self) -> bool {
+        !self.verbose
+    }
+
+    /// Replaces the line that was drawn on the terminal; with nothing if `text` is empty.
+    pub(crate) fn draw(&self, text: &str) {
+        let _ = write!(io::stderr(), "\r\x1b[K{}", printable(text));
+    }
+
     /// Says what went wrong and gives the exit code for it.
     pub(crate) fn fail(&self, subject: &str, failure: &Failure) -> ExitCode {
         self.line(subject, &failure.text);
         ExitCode::from(failure.exit.code())
     }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ const MAX_PROGRESS_RATE: u32 = 200;
 #[derive(Debug)]
 pub(crate) struct Fresh {
     is_group: bool,
+    is_unit: bool,
 }
 /// Both sides have agreed on a version.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Greeted {
     pub(crate) server_pid: i32,
     /// See [`Contact::is_group`].
     pub(crate) is_group: bool,
+    /// See [`Contact::is_unit`].
+    pub(crate) is_unit: bool,
 }
 /// The mount was sent; the verdict is out.
 #[derive(Debug)]
@@ -64,8 +67,8 @@ pub(crate) struct Session<S> {
 
 impl Session<Fresh> {
     pub(crate) fn new(contact: Contact, interruptions: OwnedFd, timeout: Duration) -> Self {
-        let Contact { socket, server, origin: _, is_group } = contact;
-        Self { socket, server, interruptions, timeout, state: Fresh { is_group } }
+        let Contact { socket, server, origin: _, is_group, is_unit } = contact;
+        Self { socket, server, interruptions, timeout, state: Fresh { is_group, is_unit } }
     }
 
     /// Hello and Welcome.
@@ -81,8 +84,8 @@ impl Session<Fresh> {
             return Err(misbehaved("spoke out of turn"));
         };
         welcome.check().map_err(|error| misbehaved(&format!("cannot be talked to: {error}")))?;
-        let is_group = self.state.is_group;
-        Ok(self.become_state(Greeted { welcome, server_pid: pid, is_group }))
+        let Fresh { is_group, is_unit } = self.state;
+        Ok(self.become_state(Greeted { welcome, server_pid: pid, is_group, is_unit }))
     }
 }
 
@@ -194,7 +197,8 @@ pub fn hear_server(
     let (socket, theirs) = Socket::pair().map_err(|error| error.to_string())?;
     says(&theirs);
     let server = ServerProcess::new(server);
-    let contact = Contact { socket, server, origin: String::new(), is_group: false };
+    let contact =
+        Contact { socket, server, origin: String::new(), is_group: false, is_unit: false };
     let session = Session::new(contact, interruptions, HELLO_TIMEOUT);
     let session = session.greet().map_err(told)?.request(request, &[]).map_err(told)?;
     let serving = session.verdict(|_, _, _| ()).map_err(told)?;

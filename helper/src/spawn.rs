@@ -85,6 +85,7 @@ pub(crate) fn start(program: Option<&Path>, start: &Start<'_>) -> Result<Contact
         server: ServerProcess::new(pidfd),
         origin: format!("{}", path.display()),
         is_group: scheduling::session_is_group(),
+        is_unit: false,
     })
 }
 

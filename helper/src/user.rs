@@ -18,6 +18,7 @@ use crate::memory;
 use crate::mount::TIGHTENED;
 use crate::options::{Options, ServerChoice};
 use crate::policy;
+use crate::progress::Progress;
 use crate::report::{Explain, Failure, Reporter, plain};
 use crate::session::{Greeted, Serving, Session};
 use crate::source::{self, Busy, Journal};
@@ -66,16 +67,17 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let interruptions = signal::interruptions().or_system_failure("cannot wait for signals")?;
     let session = greet(&options, invocation.fake, &interruptions)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let job = Job { options: &options, name, read_only, handover, target: &target };
-    let session = job.mount(&shown, session)?;
+    let (options, target, shown) = (&options, target.as_path(), shown.as_str());
+    let job = Job { options, name, read_only, handover, target, shown, reporter };
+    let session = job.mount(session)?;
     if write_protected {
-        reporter.write_protected(&shown);
+        reporter.write_protected(shown);
     } else if session.state.tightened {
-        reporter.line(&shown, TIGHTENED);
+        reporter.line(shown, TIGHTENED);
     }
     let server = session.leave();
     if invocation.fake {
-        wait_for_unmount(server, &interruptions, &target)?;
+        wait_for_unmount(server, &interruptions, target)?;
     }
     Ok(())
 }
@@ -104,11 +106,15 @@ struct Job<'a> {
     read_only: bool,
     handover: Handover,
     target: &'a Path,
+    /// The image as typed, for messages.
+    shown: &'a str,
+    reporter: &'a Reporter,
 }
 
 impl Job<'_> {
-    fn mount(self, shown: &str, session: Session<Greeted>) -> Result<Session<Serving>, Failure> {
-        let words = policy::fusermount_options(self.options, shown, self.read_only, is_root()?);
+    fn mount(self, session: Session<Greeted>) -> Result<Session<Serving>, Failure> {
+        let words =
+            policy::fusermount_options(self.options, self.shown, self.read_only, is_root()?);
         let fuse = fusermount::mount(&words, self.target)?;
         let target = self.target;
         let served = self.serve(fuse, session);
@@ -131,6 +137,7 @@ impl Job<'_> {
         let request = MountRequest {
             fds: self.handover.roles()?,
             device_name: Text::lossy(&self.name),
+            server_pid: session.state.server_pid.cast_unsigned(),
             read_only: self.read_only,
             request_timeout: self.options.request_timeout,
             log_level: self.options.log_level,
@@ -146,8 +153,9 @@ impl Job<'_> {
         };
         let session = session.request(request, &self.handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
-        drop(self);
-        session.verdict(|_, _, _| {})
+        let mut progress = Progress::new(self.reporter, self.shown, None);
+        drop(self.handover);
+        session.verdict(|phase, done, total| progress.hear(phase, done, total))
     }
 }
 

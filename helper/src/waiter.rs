@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::report::{Explain, Failure};
+use crate::report::{Explain, Failure, Reporter};
 use crate::sys::child::{self, Ended};
 use crate::sys::vfs;
 
@@ -16,6 +16,8 @@ const NONE: u8 = u8::MAX;
 pub(crate) struct Waiter<'a> {
     pub(crate) interruptions: BorrowedFd<'a>,
     pub(crate) deadline: Instant,
+    /// Who is told when it takes long, and of which source.
+    pub(crate) told: (&'a Reporter, &'a str),
 }
 
 impl Waiter<'_> {
@@ -37,8 +39,15 @@ impl Waiter<'_> {
         })
     }
 
+    fn tell(&self) {
+        let (reporter, source) = self.told;
+        let left = self.deadline.saturating_duration_since(Instant::now()).as_secs();
+        reporter.line(source, &format!("waiting for its server, for {left} s at most"));
+    }
+
     fn put(&self, question: impl FnOnce() -> u8) -> Result<Option<u8>, Failure> {
-        let ended = child::with_deadline(self.deadline, self.interruptions, question)
+        let until = (self.deadline, || self.tell());
+        let ended = child::with_deadline(until, self.interruptions, question)
             .or_system_failure("cannot start a process")?;
         match ended {
             Ended::With(NONE) | Ended::Late => Ok(None),

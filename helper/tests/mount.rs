@@ -169,7 +169,9 @@ fn a_second_mount_waits_until_the_first_one_serves() {
     std::thread::sleep(Duration::from_millis(300));
     let second =
         run(Command::new(MOUNT).arg(place.image()).arg(place.path("other")).args(["-o", &options]));
-    second.nothing();
+    assert_eq!((second.code, second.stdout.as_str()), (Some(0), ""), "{second:?}");
+    // After two seconds it says why.
+    assert!(second.stderr.lines().all(|line| line.contains("waiting for its server, for ")));
     assert!(second.took > Duration::from_secs(1), "{second:?}");
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert_eq!(place.servers(), 1);

@@ -25,6 +25,13 @@ pub const IOC_SET_READ_ONLY: u32 = 0x4014_3401;
 /// `_IOR('4', 2, u32)`: whether the server writes nothing (1) or does (0). Anybody may ask.
 pub const IOC_GET_READ_ONLY: u32 = 0x8004_3402;
 
+/// Bytes that [`IOC_STATUS`] has room for.
+pub const STATUS_BYTES: usize = 16_000;
+
+/// `_IOR('4', 3, u8[16000])`: how the mount is doing, as [`Status`](crate::Status) says it. Anybody may
+/// ask.
+pub const IOC_STATUS: u32 = 0xbe80_3403;
+
 /// What [`IOC_SET_READ_ONLY`] asks for: the key, then 1 or 0 in the machine's byte order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SetReadOnly {

@@ -11,21 +11,31 @@ mod fds;
 mod ioctl;
 mod limits;
 mod message;
+mod operations;
 mod options;
+mod status;
 mod text;
 mod version;
 
 pub use codec::{CodecError, decode, encode};
 pub use fds::{FdList, FdRole};
 pub use ioctl::{
-    IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES, SetReadOnly,
+    IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, IOC_STATUS, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES,
+    STATUS_BYTES, SetReadOnly,
 };
 pub use limits::{
     MAX_BUSY_POLL, MAX_CACHE, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MAX_THREADS, MIN_CACHE,
 };
 pub use message::{LogLevel, MountRequest, Phase, RefusalKind, ToHelper, ToServer};
+pub use operations::{
+    LATENCY_BUCKETS, OPCODES, Operation, Operations, bucket_end, bucket_of, operation_name,
+};
 pub use options::{
     Atime, CacheSize, Cpus, DataMode, EngineOptions, ErrorsPolicy, ServingOptions, Switch,
+};
+pub use status::{
+    CacheStatus, ErrorStatus, ErrorsStatus, FilesystemStatus, JournalStatus, STATUS_VERSION,
+    ServerStatus, Status, StatusError, Surroundings,
 };
 pub use text::{Text, TextError};
 pub use version::{Features, Hello, MAGIC, VERSION_MAX, VERSION_MIN, VersionError, Welcome};

@@ -51,6 +51,8 @@ pub struct MountRequest {
     pub fds: FdList,
     /// Name of the device in log lines, for example `sdb1`.
     pub device_name: Text,
+    /// The server's process number where the helper is, for its status; 0 if it is not known.
+    pub server_pid: u32,
     /// The mount is read-only.
     pub read_only: bool,
     /// Seconds after which the kernel gives up on a request and aborts the connection; 0 for never.

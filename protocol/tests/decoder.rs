@@ -133,6 +133,7 @@ fn the_largest_messages_fit_a_packet() {
     let mount = MountRequest {
         fds: FdList::try_from(vec![FdRole::FuseClone; MAX_FDS]).unwrap(),
         device_name: text.clone(),
+        server_pid: u32::MAX,
         read_only: true,
         request_timeout: u32::MAX,
         log_level: LogLevel::Trace,
@@ -274,21 +275,21 @@ fn to_server() -> impl Strategy<Value = ToServer> {
     );
     let level = prop::sample::select(vec![LogLevel::Error, LogLevel::Info, LogLevel::Trace]);
     let roles = prop::collection::vec(role(), 0..=MAX_FDS);
-    let words = (text(), any::<bool>(), any::<u32>(), level);
-    let mount = (roles, words, serving(), engine()).prop_map(
-        |(roles, (device_name, read_only, request_timeout, log_level), serving, engine)| {
-            let fds = FdList::try_from(roles).unwrap();
-            ToServer::Mount(MountRequest {
-                fds,
-                device_name,
-                read_only,
-                request_timeout,
-                log_level,
-                serving,
-                engine,
-            })
-        },
-    );
+    let words = (text(), any::<u32>(), any::<bool>(), any::<u32>(), level);
+    let mount = (roles, words, serving(), engine()).prop_map(|(roles, words, serving, engine)| {
+        let (device_name, server_pid, read_only, request_timeout, log_level) = words;
+        let fds = FdList::try_from(roles).unwrap();
+        ToServer::Mount(MountRequest {
+            fds,
+            device_name,
+            server_pid,
+            read_only,
+            request_timeout,
+            log_level,
+            serving,
+            engine,
+        })
+    });
     prop_oneof![hello, mount]
 }
 

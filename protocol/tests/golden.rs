@@ -46,7 +46,7 @@ fn hello() {
 
 #[test]
 fn the_opening_of_this_build() {
-    is(&ToServer::Hello(Hello::ours()), "00000000 6675736534667300 0002 0002 0000000000000000");
+    is(&ToServer::Hello(Hello::ours()), "00000000 6675736534667300 0003 0003 0000000000000000");
 }
 
 #[test]
@@ -78,6 +78,7 @@ fn a_mount_with_everything() {
         &ToServer::Mount(MountRequest {
             fds: FdList::try_from(roles).unwrap(),
             device_name: Text::lossy("sdb1"),
+            server_pid: 4711,
             read_only: true,
             request_timeout: 300,
             log_level: LogLevel::Trace,
@@ -87,6 +88,7 @@ fn a_mount_with_everything() {
         "00000001          ; Mount
          0000000000000007 00000000 00000001 00000002 00000003 00000004 00000005 00000006 ; roles
          0000000000000004 73646231 ; sdb1
+         00001267          ; the server's process number
          01                ; read-only
          0000012c          ; 300 seconds
          00000004          ; Trace
@@ -164,13 +166,14 @@ fn a_mount_with_defaults() {
         &ToServer::Mount(MountRequest {
             fds: FdList::default(),
             device_name: Text::default(),
+            server_pid: 0,
             read_only: false,
             request_timeout: 0,
             log_level: LogLevel::default(),
             serving: ServingOptions::default(),
             engine: EngineOptions::default(),
         }),
-        "00000001 0000000000000000 0000000000000000 00 00000000 00000002
+        "00000001 0000000000000000 0000000000000000 00000000 00 00000000 00000002
          0000 00 00000000 0000 0000 ; threads to CPUs
          0000000000400000 0000000001000000 ; cache
          00000000 00 00 ; writeback_cache to security_context

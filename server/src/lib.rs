@@ -14,7 +14,7 @@ mod fuse;
 mod log;
 mod mounting;
 mod notices;
-mod notify;
+mod progress;
 mod sandbox;
 mod session;
 mod sys;
@@ -40,7 +40,6 @@ use cli::Command;
 use fuse::{Doors, Rings};
 use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
 use mounting::{Machine, Mount};
-use notify::Notifier;
 use sandbox::{Surroundings, Unconfined};
 use session::{Greeting, Handed};
 
@@ -105,6 +104,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
     sys::share_heap();
+    show(&request);
     let mut handed = clone_channels(handed);
     let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,
@@ -113,9 +113,8 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(Reason::Rings(error));
         }
     };
-    let notifier = Notifier::connect();
     let machine = Machine::look();
-    let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd());
+    let keep = handed.numbers().chain([conversation.number()]);
     let keep = keep.chain(rings.iter().flat_map(Rings::descriptors)).collect();
     // Before the first thread: each inherits the mask.
     let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
@@ -128,13 +127,19 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(error.into());
         }
     };
-    let mount = Mount { conversation, request, handed, rings, notifier, machine, sigterm };
+    let mount = Mount { conversation, request, handed, rings, machine, sigterm };
     #[cfg(feature = "attack")]
     let Some(mount) = attack::take_over(&confined, mount).map_err(mounting::ServeError::from)?
     else {
         return Ok(());
     };
     Ok(mounting::serve(&confined, mount)?)
+}
+
+/// Has ps(1) tell which mount this is.
+fn show(request: &MountRequest) {
+    let (device, place) = (&request.device_name, &request.engine.mount_point);
+    sys::title::set(&format!("fuse4fs-{device}"), &format!("fuse4fs {device} {place}"));
 }
 
 /// The one socket that systemd passes with Accept=yes, or the helper's.

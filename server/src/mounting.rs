@@ -4,25 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fuse4fs_ext4::device::BlockDevice;
 use fuse4fs_ext4::{
-    Atime, DataMode, Error, ErrorPolicy, Filesystem, Geometry, Guard, MountOptions, NodeName,
-    Notice, Observer, Overhead, Rules, Unmountable, Unobserved, WriteOptions, probe,
+    Atime, DataMode, Error, ErrorPolicy, Filesystem, Geometry, MountOptions, NodeName, Overhead,
+    Rules, Unmountable, Unobserved, WriteOptions, probe,
 };
 use fuse4fs_protocol::{EngineOptions, ErrorsPolicy, MountRequest, Phase, RefusalKind, Switch};
 
-use parking_lot::Mutex;
-use sd_notify::NotifyState;
 use thiserror::Error as ThisError;
-use tracing::{Level, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::device::{Access, Device};
-use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Rings, Settings};
+use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Process, Rings, Settings};
 use crate::log::Uuid;
-use crate::notices;
-use crate::notify::Notifier;
+use crate::progress::Progress;
 use crate::sandbox::Confined;
 use crate::session::{Conversation, Handed, SessionError};
 use crate::sys::BlockedSignal;
@@ -35,8 +32,6 @@ const MAX_PAGES: u16 = 1024;
 const BUFFERS: usize = 64 << 20;
 /// Background requests for each thread that reads.
 const BACKGROUND: usize = 8;
-/// The shortest time between two progress messages.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why nothing is served (any more).
 #[derive(Debug, ThisError)]
@@ -103,7 +98,6 @@ pub(crate) struct Mount {
     pub(crate) request: MountRequest,
     pub(crate) handed: Handed,
     pub(crate) rings: Option<Rings>,
-    pub(crate) notifier: Notifier,
     pub(crate) machine: Machine,
     /// SIGTERM, which no thread takes by itself.
     pub(crate) sigterm: BlockedSignal,
@@ -114,7 +108,7 @@ pub(crate) struct Mount {
 /// # Errors
 /// Why it did not come to serving, or why it ended early.
 pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError> {
-    let Mount { conversation, request, handed, rings, notifier, machine, sigterm } = mount;
+    let Mount { conversation, request, handed, rings, machine, sigterm } = mount;
     conversation.progress(Phase::Starting, 0, 0);
     let access = if request.read_only { Access::Read } else { Access::Write };
     let holders = rings.iter().flat_map(Rings::holding_device);
@@ -135,7 +129,7 @@ pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError>
     let devices = [Some(Arc::clone(&device)), journal.clone()].into_iter().flatten().collect();
     let channels = std::iter::once(handed.fuse).chain(handed.clones).collect();
     let threads = request.serving.threads;
-    let settings = settings(&request, machine, rings.as_ref());
+    let settings = settings(&request, machine, rings.as_ref(), confined);
     let frontend = Arc::new(Frontend::new(devices, geometry.clone(), settings));
 
     stay_on_sigterm(sigterm, Arc::clone(&frontend))?;
@@ -156,7 +150,7 @@ pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError>
     let node = machine.node;
     let mounting = Mounting { conversation, request, device, journal, geometry, node };
     start_mounting(mounting, Arc::clone(&frontend), report)?;
-    supervise(&frontend, starter, &events, &notifier)
+    supervise(&frontend, starter, &events)
 }
 
 /// What says that the kernel has the answer to INIT.
@@ -171,7 +165,6 @@ fn supervise(
     frontend: &Arc<Frontend>,
     mut rings: Option<(Rings, OnStop)>,
     events: &Receiver<Event>,
-    notifier: &Notifier,
 ) -> Result<(), ServeError> {
     for event in events {
         match event {
@@ -180,12 +173,8 @@ fn supervise(
                     rings.start(frontend, on_stop);
                 }
             }
-            Event::Mounted(result) => {
-                result?;
-                notifier.tell(&NotifyState::Ready);
-            }
+            Event::Mounted(result) => result?,
             Event::Stopped(result) => {
-                notifier.tell(&NotifyState::Stopping);
                 frontend.end();
                 return Ok(result?);
             }
@@ -307,7 +296,12 @@ fn start_commits(fs: Arc<Filesystem>, device: String) -> io::Result<()> {
     Ok(())
 }
 
-fn settings(request: &MountRequest, machine: Machine, rings: Option<&Rings>) -> Settings {
+fn settings(
+    request: &MountRequest,
+    machine: Machine,
+    rings: Option<&Rings>,
+    confined: &Confined,
+) -> Settings {
     let background = machine.crew(request.serving.threads).kept.saturating_mul(BACKGROUND);
     Settings {
         device_name: request.device_name.as_str().to_owned(),
@@ -321,7 +315,13 @@ fn settings(request: &MountRequest, machine: Machine, rings: Option<&Rings>) -> 
         max_pages: rings.map_or(machine.max_pages, |rings| rings.pages().min(machine.max_pages)),
         max_background: u16::try_from(background).unwrap_or(u16::MAX),
         rings: rings.is_some(),
+        process: process(request.server_pid, confined),
     }
+}
+
+fn process(pid: u32, confined: &Confined) -> Process {
+    let Confined { surroundings, landlock, memory_limit, .. } = *confined;
+    Process { pid, surroundings, landlock, memory_limit }
 }
 
 fn options(request: &MountRequest, journal: Option<Arc<dyn BlockDevice>>) -> MountOptions {
@@ -420,66 +420,6 @@ fn kind(why: &Unmountable) -> RefusalKind {
         | Unmountable::DataWithoutJournal => RefusalKind::BadOption,
         Unmountable::InUse { .. } | Unmountable::BeingChecked { .. } => RefusalKind::Busy,
         _ => RefusalKind::Unsupported,
-    }
-}
-
-/// Passes on how far the replay is, not too often.
-struct Progress<'a> {
-    conversation: &'a Conversation,
-    device: &'a str,
-    last: Mutex<Option<Instant>>,
-}
-
-impl<'a> Progress<'a> {
-    fn new(conversation: &'a Conversation, device: &'a str) -> Self {
-        Self { conversation, device, last: Mutex::new(None) }
-    }
-
-    /// Holds the replay for N seconds if the volume's label is `hold:N`, so that tests can look at
-    /// a mount in that state however the server was started.
-    #[cfg(feature = "test-hooks")]
-    fn hold(&self, label: &[u8]) {
-        let seconds = std::str::from_utf8(label).ok().and_then(|label| label.strip_prefix("hold:"));
-        let seconds: u64 = seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
-        for second in 0..seconds {
-            self.conversation.progress(Phase::Replay, second, seconds);
-            thread::sleep(Duration::from_secs(1));
-        }
-    }
-}
-
-impl Observer for Progress<'_> {
-    fn replay(&self, done: u64, total: u64) {
-        let mut last = self.last.lock();
-        if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
-            *last = Some(Instant::now());
-            self.conversation.progress(Phase::Replay, done, total);
-        }
-    }
-
-    fn await_other_node(&self, done: u64, total: u64) {
-        self.conversation.progress(Phase::MultiMountProtection, done, total);
-        thread::sleep(Duration::from_secs(1));
-    }
-
-    fn guarded(&self, guard: &Arc<Guard>) {
-        let (guard, device) = (Arc::clone(guard), self.device.to_owned());
-        let work = move || {
-            if let Err(error) = guard.run() {
-                error!("EXT4-fs ({device}): {error}; nothing is written any more");
-            }
-        };
-        if let Err(error) = thread::Builder::new().name("mmp".into()).spawn(work) {
-            warn!("EXT4-fs ({}): no thread keeps other nodes off: {error}", self.device);
-        }
-    }
-
-    fn notice(&self, notice: Notice) {
-        let device = self.device;
-        match notices::describe(&notice) {
-            (Level::INFO, text) => info!("EXT4-fs ({device}): {text}"),
-            (_, text) => warn!("EXT4-fs ({device}): {text}"),
-        }
     }
 }
 

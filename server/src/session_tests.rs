@@ -52,6 +52,7 @@ fn request(roles: &[FdRole], read_only: bool) -> MountRequest {
     MountRequest {
         fds: FdList::try_from(roles.to_vec()).unwrap(),
         device_name: Text::lossy("sdb1"),
+        server_pid: 4711,
         read_only,
         request_timeout: 300,
         log_level: LogLevel::Info,

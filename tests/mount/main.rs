@@ -10,17 +10,21 @@
 
 mod containment;
 mod control;
+mod exposition;
 mod io;
 mod layout;
+mod liar;
 mod options;
 mod quota;
 mod refusals;
 mod requests;
 mod sharing;
+mod status;
 mod sync;
 mod uring;
 mod user;
 mod verify;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         refusals::trials(),
         requests::trials(),
         sharing::trials(),
+        status::trials(),
         sync::trials(),
         uring::trials(),
         containment::trials(),
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
         options::trials(),
         quota::trials(),
         verify::trials(),
+        waiting::trials(),
     ];
     trial::run(Some(1), groups.into_iter().flatten().collect())
 }

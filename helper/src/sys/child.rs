@@ -2,11 +2,18 @@
 #![allow(unsafe_code, reason = "fork")]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+
+use super::open::well_known;
+
+/// What takes longer is told to whoever waits.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// How a job in a child ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,29 +26,27 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
-/// Runs `job` in a child of its own.
+/// Runs `job` in a child of its own, until the deadline. Whoever waits is told so after [`SLOW`].
 ///
 /// A child that hangs in the kernel is killed and left behind; it goes when the kernel lets it.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM of fork(2).
 pub(crate) fn with_deadline(
-    deadline: Instant,
+    (deadline, tell): (Instant, impl FnOnce()),
     interruptions: BorrowedFd<'_>,
     job: impl FnOnce() -> u8,
 ) -> io::Result<Ended> {
-    // SAFETY: this program has one thread, so the child may do whatever the parent could.
-    let pid = match unsafe { libc::fork() } {
-        -1 => return Err(io::Error::last_os_error()),
-        0 => {
-            let answer = job();
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(answer.into()) }
-        }
-        pid => Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?,
-    };
+    let pid = fork(|| job().into())?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let ended = match wait_readable(&[pidfd.as_fd(), interruptions], deadline)? {
+    let fds = [pidfd.as_fd(), interruptions];
+    let slow = Instant::now().checked_add(SLOW).filter(|slow| *slow < deadline);
+    let mut ready = wait_readable(&fds, slow.unwrap_or(deadline))?;
+    if ready.is_none() && slow.is_some() {
+        tell();
+        ready = wait_readable(&fds, deadline)?;
+    }
+    let ended = match ready {
         Some(0) => {
             let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
             let code = status.and_then(|(_, status)| status.exit_status());
@@ -54,6 +59,84 @@ pub(crate) fn with_deadline(
     };
     let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
     Ok(ended)
+}
+
+/// A process that asks something and writes the answer to a pipe.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pid: Pid,
+    pidfd: OwnedFd,
+    answer: OwnedFd,
+}
+
+impl Asker {
+    /// Runs `job` in a child of its own.
+    ///
+    /// # Errors
+    /// EAGAIN, EMFILE, ENOMEM of fork(2) and pipe(2).
+    pub(crate) fn start(job: impl FnOnce() -> Vec<u8>) -> io::Result<Self> {
+        let (answer, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let pid = fork(|| {
+            let mut end = std::fs::File::from(end);
+            i32::from(std::io::Write::write_all(&mut end, &job()).is_err())
+        })?;
+        Ok(Self { pid, pidfd: rustix::process::pidfd_open(pid, PidfdFlags::empty())?, answer })
+    }
+
+    /// The whole answer, if there is one before the deadline that has no more than `limit` bytes. A
+    /// child that hangs in the kernel is killed and left behind; it goes when the kernel lets it.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub(crate) fn answer(self, deadline: Instant, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let answer = self.read(deadline, limit);
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG);
+        answer
+    }
+
+    fn read(&self, deadline: Instant, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let mut part = [0; 4096];
+        while wait_readable(&[self.answer.as_fd()], deadline)?.is_some() {
+            let len = rustix::io::read(&self.answer, &mut part[..])?;
+            if len == 0 {
+                return Ok((!bytes.is_empty()).then_some(bytes));
+            }
+            bytes.extend_from_slice(part.get(..len).unwrap_or_default());
+            if bytes.len() > limit {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Runs `job` in a child, which ends with what that returns. One that hangs in the kernel outlives us: it
+/// keeps nobody waiting who reads what we print.
+fn fork(job: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: this program has one thread, so the child may do whatever the parent could.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let status = if leave_terminal().is_ok() { job() } else { u8::MAX.into() };
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(status) }
+        }
+        pid => Ok(Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?),
+    }
+}
+
+/// Makes the standard descriptors /dev/null.
+fn leave_terminal() -> io::Result<()> {
+    let null = well_known("/dev/null", OFlags::RDWR)?;
+    for number in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: the standard descriptors belong to nobody in particular.
+        if unsafe { libc::dup2(null.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the process has ended; false when the deadline passes first.

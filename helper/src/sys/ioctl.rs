@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use fuse4fs_protocol::{
-    IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES, SetReadOnly,
+    IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, IOC_STATUS, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES,
+    STATUS_BYTES, SetReadOnly,
 };
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::ioctl::{Getter, Opcode, Setter, ioctl};
+use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl};
 
 use super::open::again;
 
@@ -56,4 +57,20 @@ pub(crate) fn is_read_only(root: BorrowedFd<'_>) -> io::Result<bool> {
     // SAFETY: IOC_GET_READ_ONLY writes one u32.
     let answer = unsafe { ioctl(&directory, Getter::<NUMBER, u32>::new()) }?;
     Ok(answer != 0)
+}
+
+/// What the server of the mount whose root is `root` tells of it: a `fuse4fs_protocol::Status`, if it
+/// is honest. May hang.
+///
+/// # Errors
+/// ENOTTY, ENOSYS: the server does not know the request. EACCES: the root may not be read.
+pub(crate) fn status(root: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    const NUMBER: Opcode = IOC_STATUS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    let directory = again(root, flags)?;
+    // The kernel writes as much of it as the server answers.
+    let mut bytes = [0; STATUS_BYTES];
+    // SAFETY: IOC_STATUS writes STATUS_BYTES bytes at most.
+    unsafe { ioctl(&directory, Updater::<NUMBER, [u8; STATUS_BYTES]>::new(&mut bytes)) }?;
+    Ok(bytes.to_vec())
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::mount::{MountPropagationFlags as Propagation, UnmountFlags};
 
+use crate::mounts::unescape;
+
 /// Leaves the root, /proc, /dev and the mounts that hold the dynamic linker and the C library: those
 /// that this very program was started from.
 ///
@@ -56,25 +58,8 @@ fn mount_id(path: &Path) -> Option<u64> {
 fn id_and_point(line: &str) -> Option<(u64, PathBuf)> {
     let mut fields = line.split(' ');
     let id = fields.next()?.parse().ok()?;
-    let point = unescape(fields.nth(3)?);
+    let point = unescape(fields.nth(3)?.as_bytes());
     Some((id, PathBuf::from(OsString::from_vec(point))))
-}
-
-/// Blanks and the like are written as `\NNN`, in octal.
-fn unescape(field: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((before, after)) = rest.split_once('\\') {
-        bytes.extend_from_slice(before.as_bytes());
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => bytes.push(code),
-            None => bytes.push(b'\\'),
-        }
-        rest = after.get(if code.is_some() { 3 } else { 0 }..).unwrap_or_default();
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes
 }
 
 #[cfg(test)]
@@ -85,7 +70,6 @@ mod tests {
     fn mount_points_with_blanks_are_read() {
         let line = r"36 35 98:0 /a /mnt/my\040disk\134x rw,noatime master:1 - ext3 /dev/root rw";
         assert_eq!(id_and_point(line), Some((36, PathBuf::from(r"/mnt/my disk\x"))));
-        assert_eq!(unescape(r"a\9b"), br"a\9b");
     }
 
     #[test]

@@ -13,8 +13,9 @@ use crate::alloc::{self, Privilege};
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::file;
 use crate::handle::Credits;
-use crate::ids::InodeNr;
+use crate::ids::{InodeNr, on_disk};
 use crate::inode::{self, FileKind, Inode, InodeFlags, Timestamp};
+use crate::observer::Observer;
 use crate::orphan;
 use crate::quota::{self, Charge};
 use crate::volume::Volume;
@@ -70,11 +71,17 @@ pub(crate) fn has_map(volume: &Volume, inode: &Inode) -> bool {
 ///
 /// # Errors
 /// I/O errors; [`crate::Refusal::ReadOnly`].
-pub(crate) fn recover(volume: &Volume, now: Timestamp) -> Result<Orphaned> {
+pub(crate) fn recover(
+    volume: &Volume,
+    now: Timestamp,
+    observer: &dyn Observer,
+) -> Result<Orphaned> {
     let mut done = Orphaned::default();
     match orphan::adopt_file(volume) {
         Ok(nrs) => {
-            for nr in nrs {
+            let total = on_disk(nrs.len());
+            for (nr, index) in nrs.into_iter().zip(0..) {
+                observer.orphans(index, total);
                 if let Err(error) = finish(volume, nr, now, &mut done) {
                     told(volume, error)?;
                     let mut handle = volume.begin(orphan::CREDITS)?;
@@ -90,7 +97,11 @@ pub(crate) fn recover(volume: &Volume, now: Timestamp) -> Result<Orphaned> {
     loop {
         let step = match orphan::adopt_head(volume) {
             Ok(None) => return Ok(done),
-            Ok(Some(nr)) if met.insert(nr) => finish(volume, nr, now, &mut done),
+            Ok(Some(nr)) if met.insert(nr) => {
+                let known = on_disk(met.len());
+                observer.orphans(known.saturating_sub(1), known);
+                finish(volume, nr, now, &mut done)
+            }
             Ok(Some(nr)) => Err(bad_list(nr)),
             Err(error) => Err(error),
         };

@@ -5,10 +5,21 @@ use std::sync::Arc;
 
 use super::*;
 use crate::device::MemDevice;
+use crate::observer::Unobserved;
 use crate::ops::NewInode;
 use crate::testing::{debugfs, filesystem, fsck, mkfs, volume_on};
 
 const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
+
+/// What was told of orphans.
+#[derive(Default)]
+struct Heard(parking_lot::Mutex<Vec<(u64, u64)>>);
+
+impl Observer for Heard {
+    fn orphans(&self, done: u64, total: u64) {
+        self.0.lock().push((done, total));
+    }
+}
 
 /// Feature sets: lists and orphan files, extents, pointers, clusters, value inodes, inline data.
 const OPTIONS: &[&[&str]] = &[
@@ -85,10 +96,14 @@ fn what_a_crash_left_is_freed_by_the_next_mount() {
         let stale = inode::get(&volume, nrs[0]);
         assert!(matches!(stale, Err(Error::Refused(crate::Refusal::Stale))));
         let count = u32::try_from(nrs.len()).unwrap();
-        assert_eq!(recover(&volume, NOW).unwrap(), Orphaned { freed: count, cut: 0 });
+        let heard = Heard::default();
+        assert_eq!(recover(&volume, NOW, &heard).unwrap(), Orphaned { freed: count, cut: 0 });
+        let heard = heard.0.into_inner();
+        assert!((0..u64::from(count)).eq(heard.iter().map(|(done, _)| *done)), "{heard:?}");
+        assert!(heard.iter().all(|(done, total)| done < total), "{heard:?}");
         assert!(volume.notices.take().is_empty());
         fsck(&volume, &device);
-        assert_eq!(recover(&volume_on(&device), NOW).unwrap(), Orphaned::default());
+        assert_eq!(recover(&volume_on(&device), NOW, &Unobserved).unwrap(), Orphaned::default());
     }
 }
 
@@ -106,7 +121,7 @@ fn a_file_that_was_being_cut_is_cut_to_its_size() {
         orphan_all(&before, &nrs[1..]);
         before.write_home().unwrap();
         let volume = volume_on(&device);
-        let done = recover(&volume, NOW).unwrap();
+        let done = recover(&volume, NOW, &Unobserved).unwrap();
         assert_eq!((done.cut, done.freed), (1, 5));
         let inode = inode::get(&volume, nrs[0]).unwrap();
         assert!(inode.blocks512 <= 24, "{}", inode.blocks512);
@@ -134,7 +149,7 @@ fn a_list_of_nonsense_is_told_and_dropped() {
         }
         handle.edit_superblock(|raw| raw.last_orphan.set(first)).unwrap();
         handle.stop().unwrap();
-        recover(&volume, NOW).unwrap();
+        recover(&volume, NOW, &Unobserved).unwrap();
         assert_eq!(volume.notices.take().len(), 1, "{first}");
         assert_eq!(orphan::head(&volume).unwrap(), None);
     }

@@ -47,21 +47,22 @@ mod usage;
 mod volume;
 mod xattr;
 
+pub use cache::CacheLevel;
 pub use caller::Caller;
 pub use error::{CorruptKind, Error, Place, Refusal, Result, Unmountable};
 pub use evict::Orphaned;
 pub use filesystem::{DataMode, ErrorPolicy, Filesystem, MountOptions, WriteOptions};
 pub use geometry::Geometry;
 pub use inode::{Inode, Timestamp};
-pub use journal::{FastCommitEnd, LogEnd};
+pub use journal::{FastCommitEnd, JournalFigures, LogEnd};
 pub use kind::{FileKind, InodeFlags};
 pub use map::Mapping;
 pub use mmp::{Guard, NodeName};
 pub use mount::probe;
 pub use observer::{Notice, Observer, Unobserved};
 pub use ops::{
-    DirEntry, Fallocate, Hold, KeepSize, Named, NewInode, Open, Overhead, Rename, Run, Seek,
-    SetAttr, SetTime, StatFs, Trim, Unlinked, WriteKind,
+    DirEntry, Errors, Fallocate, Hold, KeepSize, Named, NewInode, Open, Overhead, Rename, Run,
+    Seek, SetAttr, SetTime, StatFs, Statistics, Trim, Unlinked, WriteKind,
 };
 pub use rules::{Atime, Rules};
 pub use superblock::{ErrorRecord, Facts};

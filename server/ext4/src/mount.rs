@@ -164,7 +164,7 @@ impl Filesystem {
             // What the orphans have may be somebody else's, too: e2fsck decides.
             evict::drop_list(&self.volume)?;
         } else {
-            let done = evict::recover(&self.volume, Timestamp::now())?;
+            let done = evict::recover(&self.volume, Timestamp::now(), observer)?;
             if done != Orphaned::default() {
                 observer.notice(Notice::Orphans { freed: done.freed, cut: done.cut });
             }

@@ -13,6 +13,12 @@ pub trait Observer: Sync {
         let _ = (done, total);
     }
 
+    /// What a crash left without a name, or half cut, is being finished with: `done` of `total` are, which
+    /// grows where a list tells one after the other.
+    fn orphans(&self, done: u64, total: u64) {
+        let _ = (done, total);
+    }
+
     /// Called for each of `total` seconds in which another node could show that it has the file system
     /// (multiple mount protection), after `done` of them: returns when the second is over.
     fn await_other_node(&self, done: u64, total: u64) {

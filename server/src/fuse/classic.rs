@@ -169,12 +169,13 @@ impl Classic {
         loop {
             let asked = Instant::now();
             let Some(bytes) = channel.receive(&mut request)? else { return Ok(Some(())) };
-            let at_once = asked.elapsed() < AT_ONCE;
+            let since = Instant::now();
+            let at_once = since.duration_since(asked) < AT_ONCE;
             self.crew.took();
             if at_once && channel.is_ready() {
                 self.relieve();
             }
-            if self.serve(bytes, channel, &mut reply) == Flow::Stop {
+            if self.serve(bytes, channel, &mut reply, since) == Flow::Stop {
                 return Ok(Some(()));
             }
             if !self.crew.next() {
@@ -186,7 +187,14 @@ impl Classic {
         }
     }
 
-    fn serve(&self, bytes: &[u8], channel: &Arc<Channel>, reply: &mut Buffer) -> Flow {
+    /// Serves a request that came at `since`.
+    fn serve(
+        &self,
+        bytes: &[u8],
+        channel: &Arc<Channel>,
+        reply: &mut Buffer,
+        since: Instant,
+    ) -> Flow {
         let Ok((header, body)) = InHeader::read_from_prefix(bytes) else {
             warn!("{} bytes of /dev/fuse are no request", bytes.len());
             return Flow::Continue;
@@ -195,7 +203,10 @@ impl Classic {
         let answer = self.answer(&header, body, &mut out);
         match answer {
             Answer::Wait => self.park(&header, body, channel),
-            answer => channel.send(header.unique, &answer, &out),
+            answer => {
+                count(&self.frontend, &header, since, &answer);
+                channel.send(header.unique, &answer, &out);
+            }
         }
         if header.opcode == opcode::INIT {
             (self.on_init)();
@@ -220,7 +231,7 @@ impl Classic {
 
     /// Keeps a request until the file system is there. It is then served by another thread.
     fn park(&self, header: &InHeader, body: &[u8], channel: &Arc<Channel>) {
-        let (header, body) = (*header, body.to_vec());
+        let (header, body, since) = (*header, body.to_vec(), Instant::now());
         let (post, channel) = (self.post.clone(), Arc::clone(channel));
         let go_on = move |turn: Turn<'_>| {
             let write = |error, payload: &[u8]| post.write(channel, header.unique, error, payload);
@@ -233,10 +244,15 @@ impl Classic {
                 Ok(call) => frontend.serve(&call, &mut out),
                 Err(refused) => refused,
             };
+            count(frontend, &header, since, &answer);
             put(&answer, &out, write);
         };
         self.frontend.when_ready(header.unique, Box::new(go_on));
     }
+}
+
+fn count(frontend: &Frontend, header: &InHeader, since: Instant, answer: &Answer) {
+    frontend.operations.record(header.opcode, since, matches!(answer, Answer::Error(_)));
 }
 
 /// One descriptor that speaks FUSE. Replies must go where their request came from.

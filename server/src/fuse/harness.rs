@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fuse4fs_ext4::device::BlockDevice;
 use fuse4fs_ext4::{Filesystem, MountOptions, Overhead, Unobserved, WriteOptions, probe};
+use fuse4fs_protocol::Surroundings;
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -20,7 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::device::{Access, Device};
 use crate::fuse::abi::{self, InHeader, OutHeader, opcode};
-use crate::fuse::{Classic, CrewSize, Effort, Frontend, Settings};
+use crate::fuse::{Classic, CrewSize, Effort, Frontend, Process, Settings};
 
 /// The asking side.
 pub(super) struct Kernel {
@@ -127,6 +128,12 @@ pub(super) fn settings() -> Settings {
         max_pages: 256,
         max_background: 64,
         rings: false,
+        process: Process {
+            pid: 4711,
+            surroundings: Surroundings::Bare,
+            landlock: 0,
+            memory_limit: 1 << 30,
+        },
     }
 }
 

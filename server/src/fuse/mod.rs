@@ -23,13 +23,16 @@ mod ioctl;
 mod nodes;
 #[cfg(feature = "null")]
 mod null;
+mod operations;
 mod post;
 mod readdir;
 mod reply;
 mod request;
 mod serve;
+mod settings;
 #[cfg(feature = "test-hooks")]
 mod silence;
+mod status;
 mod turn;
 mod uring;
 mod verbs;
@@ -45,7 +48,8 @@ pub use hostile::{Action, LIES, Lie, MUTES};
 pub(crate) use hostile::{misuse_ring, serve_hostile};
 #[cfg(feature = "null")]
 pub use null::serve_null;
-pub(crate) use serve::{Frontend, Settings};
+pub(crate) use serve::Frontend;
+pub(crate) use settings::{Process, Settings};
 pub(crate) use uring::{Doors, Rings};
 
 /// Decodes one request as the transports do, for fuzzers; what it is, if it is one.

@@ -12,11 +12,12 @@
 //! inside it and held for moments only, never while a verb runs.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use fuse4fs_ext4::features::Incompat;
 use fuse4fs_ext4::ids::InodeNr;
-use fuse4fs_ext4::{Filesystem, Geometry, Hold, Overhead, Run, StatFs};
-use fuse4fs_protocol::IOC_SET_READ_ONLY;
+use fuse4fs_ext4::{Filesystem, Geometry, Hold, Run, StatFs};
+use fuse4fs_protocol::{IOC_SET_READ_ONLY, IOC_STATUS};
 use fuser::{Errno, InitFlags};
 use parking_lot::{ArcRwLockReadGuard, Mutex, RawRwLock, RwLock};
 use tracing::{debug, error, info, trace, warn};
@@ -29,8 +30,10 @@ use super::errno::{self, Fail, Reporter};
 use super::handles::Handles;
 use super::init::{self, Opens, Terms};
 use super::nodes::Nodes;
-use super::reply::{Output, PAGE};
+use super::operations::Operations;
+use super::reply::Output;
 use super::request::{Call, Class, Forgets, Request};
+use super::settings::Settings;
 use super::verbs::{self, Verbs};
 use crate::clock;
 use crate::device::{self, Device};
@@ -43,45 +46,6 @@ const MAX_WAITING: usize = 256;
 const BRIEF_WRITE: usize = 64 << 10;
 /// EXT4_GOOD_OLD_INODE_SIZE: inodes of that many bytes have no room for parts of seconds.
 const SHORT_INODE: u16 = 128;
-
-/// What the mount request says about serving.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The device's name in log lines.
-    pub(crate) device_name: String,
-    /// How statfs counts.
-    pub(crate) overhead: Overhead,
-    /// Seconds after which the kernel gives up on a request; 0 for never.
-    pub(crate) request_timeout: u32,
-    /// Files can be written.
-    pub(crate) writable: bool,
-    /// Written data stays with the kernel until it likes to write it.
-    pub(crate) writeback_cache: bool,
-    /// Security modules may label what is created.
-    pub(crate) security_labels: bool,
-    /// There are ACLs.
-    pub(crate) acl: bool,
-    /// Ioctls that take CAP_SYS_ADMIN on ext4 are answered to the superuser.
-    pub(crate) admin_ioctls: bool,
-    /// Pages of file content in one message.
-    pub(crate) max_pages: u16,
-    /// Requests that the kernel may have under way in the background.
-    pub(crate) max_background: u16,
-    /// Messages may come through rings.
-    pub(crate) rings: bool,
-}
-
-impl Settings {
-    /// Bytes of a reply without its header, at most.
-    pub(crate) fn max_reply(&self) -> usize {
-        usize::from(self.max_pages).saturating_mul(PAGE)
-    }
-
-    /// Bytes of a request, at most: its content and what is in front of it.
-    pub(crate) fn max_request(&self) -> usize {
-        self.max_reply().saturating_add(PAGE)
-    }
-}
 
 /// How far the mount is.
 pub(super) enum Phase {
@@ -134,8 +98,11 @@ pub(crate) struct Frontend {
     reporter: Reporter,
     /// Set once INIT is answered: the abilities in use.
     negotiated: OnceLock<InitFlags>,
-    nodes: Nodes,
-    handles: Handles,
+    pub(super) nodes: Nodes,
+    pub(super) handles: Handles,
+    pub(super) operations: Operations,
+    /// When it was made.
+    pub(super) since: Instant,
     pub(super) phase: Mutex<Phase>,
     /// Held shared by each verb and each plan, and exclusively to end or to turn the mount: nothing is under way
     /// then.
@@ -151,6 +118,8 @@ impl Frontend {
             reporter: Reporter::new(&settings.device_name),
             nodes: Nodes::new(settings.writable),
             handles: Handles::default(),
+            operations: Operations::new(),
+            since: Instant::now(),
             control: Control::new(settings.admin_ioctls),
             settings,
             negotiated: OnceLock::new(),
@@ -374,7 +343,10 @@ impl Frontend {
             Phase::Starting(waiters) => return self.early(call, waiters.len(), out),
             Phase::Ended => return Answer::Error(Errno::EIO),
         };
-        self.verb(&fs, call, out)
+        match call.request {
+            Request::Ioctl { command: IOC_STATUS, .. } => self.tell_status(&fs, out),
+            _ => self.verb(&fs, call, out),
+        }
     }
 
     /// Before the file system is there. STATFS shows its size and nothing free.
@@ -482,7 +454,10 @@ impl Frontend {
 
 /// What is answered after a shutdown, too: it needs no I/O.
 fn outlives(request: &Request<'_>) -> bool {
-    matches!(request, Request::Statfs | Request::Release(_))
+    matches!(
+        request,
+        Request::Statfs | Request::Release(_) | Request::Ioctl { command: IOC_STATUS, .. }
+    )
 }
 
 /// A file system of which only the size is known.

@@ -15,6 +15,8 @@ use harness::{IMAGE, Kernel, read, serving, settings, starting, starting_on, wri
 mod harness;
 #[path = "recorded_tests.rs"]
 mod recorded;
+#[path = "status_tests.rs"]
+mod status;
 
 #[test]
 fn init_is_answered_before_the_file_system_is_there() {

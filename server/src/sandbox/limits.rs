@@ -22,7 +22,7 @@ pub(super) fn data() -> u64 {
     page.saturating_mul(pages.unwrap_or(0))
 }
 
-/// Sets all of them, for good.
+/// Sets all of them, for good. Bytes of memory that the process may have.
 ///
 /// Core dumps would hold file contents. Descriptors: no number is free, so that even a call that
 /// makes one fails. Locked memory and message queues are never needed. Memory that is not counted as
@@ -32,25 +32,27 @@ pub(super) fn data() -> u64 {
 ///
 /// # Errors
 /// None that is known of.
-pub(super) fn set(process: &Unconfined) -> Result<(), SandboxError> {
+pub(super) fn set(process: &Unconfined) -> Result<u64, SandboxError> {
     for resource in [Resource::Core, Resource::Nofile, Resource::Memlock, Resource::Msgqueue] {
         limit(resource, 0)?;
     }
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let stacks = u64::try_from(cpus).unwrap_or(1).saturating_mul(STACKS);
-    limit(Resource::Data, process.data.saturating_add(MEMORY).saturating_add(stacks))?;
+    let memory = process.data.saturating_add(MEMORY).saturating_add(stacks);
+    let memory = limit(Resource::Data, memory)?;
     // Of no meaning to devices: it is about the log, and an image that is served as a file.
     limit(Resource::Fsize, process.file.max(LOG))?;
     if process.surroundings == Surroundings::Namespaces {
         limit(Resource::Nproc, THREADS)?;
     }
-    Ok(())
+    Ok(memory)
 }
 
-/// Not above what it is limited to already.
-fn limit(resource: Resource, value: u64) -> Result<(), SandboxError> {
+/// Not above what it is limited to already. What it is limited to then.
+fn limit(resource: Resource, value: u64) -> Result<u64, SandboxError> {
     let now = rustix::process::getrlimit(resource).maximum;
-    let value = Some(now.map_or(value, |now| now.min(value)));
-    rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
-        .step("resource limits")
+    let value = now.map_or(value, |now| now.min(value));
+    let limit = Rlimit { current: Some(value), maximum: Some(value) };
+    rustix::process::setrlimit(resource, limit).step("resource limits")?;
+    Ok(value)
 }

@@ -16,23 +16,14 @@ use std::os::fd::RawFd;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+pub(crate) use fuse4fs_protocol::Surroundings;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
+    RulesetAttr, Scope,
 };
 use thiserror::Error;
 
 use syscalls::Part;
-
-/// Who made the surroundings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Surroundings {
-    /// systemd, by the unit.
-    Unit,
-    /// The helper: fresh namespaces, in which this process is root.
-    Namespaces,
-    /// The helper, on a host without user namespaces.
-    Bare,
-}
 
 /// A step that failed. There is no mount without it.
 #[derive(Debug, Error)]
@@ -69,6 +60,11 @@ pub(crate) struct Unconfined {
 /// The thread that went in, and all that it starts, may use rings, but cannot write to /dev/fuse.
 #[derive(Debug)]
 pub(crate) struct Confined {
+    pub(crate) surroundings: Surroundings,
+    /// The ABI of Landlock in force; 0 for none.
+    pub(crate) landlock: u16,
+    /// Bytes of memory that it may have.
+    pub(crate) memory_limit: u64,
     /// To the thread that can, and waits to be told what to do.
     channels: Sender<Job>,
 }
@@ -92,12 +88,12 @@ impl Unconfined {
         }
         privileges::drop_all()?;
         close_others(keep)?;
-        landlock()?;
-        limits::set(&self)?;
+        let landlock = landlock()?;
+        let memory_limit = limits::set(&self)?;
         syscalls::filter()?;
         let channels = start_channels()?;
         syscalls::narrow(Part::Rings(fuse))?;
-        Ok(Confined { channels })
+        Ok(Confined { surroundings: self.surroundings, landlock, memory_limit, channels })
     }
 }
 
@@ -136,7 +132,8 @@ fn close_others(mut keep: Vec<RawFd>) -> Result<(), SandboxError> {
 /// No access to any file or socket by name, no signal to the outside; as much of it as the kernel
 /// knows, and nothing where it has no Landlock: the empty root and the system call filter stand
 /// without it.
-fn landlock() -> Result<(), SandboxError> {
+/// The ABI in force.
+fn landlock() -> Result<u16, SandboxError> {
     let abi = ABI::V6;
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -149,7 +146,13 @@ fn landlock() -> Result<(), SandboxError> {
         .map_err(io::Error::other)
         .step("Landlock")?;
     tracing::debug!("Landlock: {:?}", status.ruleset);
-    Ok(())
+    let abis = [ABI::V1, ABI::V2, ABI::V3, ABI::V4, ABI::V5, ABI::V6];
+    let in_force = match status.landlock {
+        LandlockStatus::Available { effective_abi, .. } => effective_abi.min(abi),
+        _ => ABI::Unsupported,
+    };
+    let number = abis.iter().filter(|known| **known <= in_force).count();
+    Ok(u16::try_from(number).unwrap_or(0))
 }
 
 #[cfg(test)]

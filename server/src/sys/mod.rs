@@ -5,6 +5,7 @@ pub(crate) mod arena;
 #[cfg(feature = "attack")]
 pub(crate) mod attack;
 pub(crate) mod ring;
+pub(crate) mod title;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

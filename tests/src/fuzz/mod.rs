@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use anyhow::Result;
 
 use layout::Kind;
-pub use messages::{fuse_request, protocol_decode};
+pub use messages::{fuse_request, protocol_decode, status};
 use scene::Scene;
 pub use seal_check::{all_metadata_are_found, sealing_changes_nothing};
 pub use session::session;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::dirty::{Dirty, Version};
-use super::{Block, Memory};
+use super::{Block, CacheLevel, Memory};
 use crate::error::{Error, IoOp, Place, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
 use crate::source::Source;
@@ -85,6 +85,11 @@ impl Blocks {
         let before = || nr.get().checked_sub(1).map(BlockNr::new);
         ahead.count > 0
             && (ahead.first == nr || before().is_none_or(|before| !self.clean.has_block(before)))
+    }
+
+    /// What is clean, and how many blocks are not.
+    pub(crate) fn level(&self) -> (CacheLevel, u64) {
+        (self.clean.level(), self.dirty.count())
     }
 
     /// The newest version of a block whose number was checked.

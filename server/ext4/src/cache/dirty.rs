@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Block;
-use crate::ids::{BlockNr, Tid, in_memory};
+use crate::ids::{BlockNr, Tid, in_memory, on_disk};
 
 const SHARDS: u64 = 64;
 
@@ -148,6 +148,12 @@ impl Dirty {
     /// Whether any block is newer than the device's copy.
     pub(crate) fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().blocks.is_empty())
+    }
+
+    /// How many blocks have a version.
+    pub(crate) fn count(&self) -> u64 {
+        let of = |shard: &Shard| shard.blocks.values().filter(|it| it.newest.is_some()).count();
+        on_disk(self.shards.iter().map(|shard| of(&shard.lock())).sum())
     }
 
     /// The numbers of all blocks that have a version, in ascending order.

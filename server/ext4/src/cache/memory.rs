@@ -8,13 +8,14 @@
 //! [`Memory::set_budget`] replaced may put something into it: that is lost, and so read again.
 
 use core::any::Any;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::{Block, get_or_load};
+use super::{Block, CacheLevel, get_or_load};
 use crate::device::BlockDevice;
 use crate::error::Result;
 use crate::ids::{BlockNr, InodeNr, in_memory, on_disk};
@@ -63,6 +64,11 @@ type Table = Cache<Key, Kept, ByBytes>;
 /// Clean blocks and decoded inodes.
 pub(crate) struct Memory {
     table: ArcSwap<Table>,
+    /// Things that were read. The table counts what it lacked, also for a thread that may not wait and
+    /// leaves the reading to another one.
+    misses: AtomicU64,
+    /// What tables before this one had.
+    past_hits: AtomicU64,
 }
 
 /// Of what was evicted, half as many keys are remembered as there is room for: so it is seen
@@ -81,7 +87,8 @@ fn capacity(budget: u64) -> u64 {
 impl Memory {
     /// Holds at most about `budget` bytes.
     pub(crate) fn new(budget: u64) -> Self {
-        Self { table: ArcSwap::from_pointee(table(budget)) }
+        let table = ArcSwap::from_pointee(table(budget));
+        Self { table, misses: AtomicU64::new(0), past_hits: AtomicU64::new(0) }
     }
 
     /// Bytes that it may hold: most of the budget.
@@ -94,11 +101,24 @@ impl Memory {
         self.table.load().weight()
     }
 
+    /// How full it is, and what it was asked for. Locks shards, one after the other, for moments.
+    pub(super) fn level(&self) -> CacheLevel {
+        let table = self.table.load();
+        CacheLevel {
+            bytes: table.weight(),
+            budget: table.capacity(),
+            entries: on_disk(table.len()),
+            hits: self.past_hits.load(Ordering::Relaxed).saturating_add(table.hits()),
+            misses: self.misses.load(Ordering::Relaxed),
+        }
+    }
+
     /// From now on at most about `budget` bytes are held. What is too much is dropped at once: what was
     /// used least, or all of it where hardly anything would be left, as a table never becomes smaller.
     pub(crate) fn set_budget(&self, budget: u64) {
         let now = self.table.load();
         if budget < now.weight() / 4 {
+            self.past_hits.fetch_add(now.hits(), Ordering::Relaxed);
             self.table.store(Arc::new(table(budget)));
         } else {
             now.set_capacity(capacity(budget));
@@ -115,10 +135,18 @@ impl Memory {
         device: &dyn BlockDevice,
         load: impl Fn() -> Result<Arc<Block>>,
     ) -> Result<Arc<Block>> {
-        let kept =
-            get_or_load(&self.table.load(), &Key::Block(nr), device, || load().map(Kept::Block))?;
+        let kept = get_or_load(&self.table.load(), &Key::Block(nr), device, || {
+            self.read(&load).map(Kept::Block)
+        })?;
         // Under such a key there is nothing else.
         if let Kept::Block(block) = kept { Ok(block) } else { load() }
+    }
+
+    /// Reads something, which counts as a miss.
+    fn read<T>(&self, load: impl Fn() -> Result<T>) -> Result<T> {
+        let value = load()?;
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        Ok(value)
     }
 
     /// Whether the block is in memory; that is no use of it.
@@ -147,7 +175,9 @@ impl Memory {
         device: &dyn BlockDevice,
         load: impl Fn() -> Result<T>,
     ) -> Result<Arc<T>> {
-        let kept = get_or_load(&self.table.load(), &Key::Inode(nr), device, || load().map(kept))?;
+        let kept = get_or_load(&self.table.load(), &Key::Inode(nr), device, || {
+            self.read(&load).map(kept)
+        })?;
         match kept {
             Kept::Inode(inode, _) => inode.downcast().or_else(|_| load().map(Arc::new)),
             Kept::Block(_) => load().map(Arc::new),

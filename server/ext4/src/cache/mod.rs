@@ -11,6 +11,7 @@
 
 mod blocks;
 mod dirty;
+mod level;
 
 pub(crate) use blocks::{Ahead, BATCH_BYTES, Blocks};
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::error::Result;
 use crate::ids::BlockNr;
 
+pub use level::CacheLevel;
 use load::get_or_load;
 pub(crate) use memory::{Decoded, Memory};
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::figures::{Figures, JournalFigures};
 use super::log::{Contents, Log};
 use super::transactions::{Begun, Changes, Closed, Transactions};
 use super::unlogged::Unlogged;
@@ -77,6 +78,7 @@ pub(crate) struct Logged {
     pinned_bytes: u64,
     /// What files hold is durable before the metadata that leads to it is committed.
     orders_data: bool,
+    figures: Figures,
 }
 
 /// The one transaction where there is no log.
@@ -96,6 +98,7 @@ impl Journal {
         let most = log.capacity().checked_div(LOG_PARTS).unwrap_or(1).min(in_memory);
         Self::Logged(Box::new(Logged {
             transactions: Transactions::new(first, most),
+            figures: Figures::new(&log),
             log: Mutex::new(log),
             queue: Mutex::default(),
             pinned_bytes,
@@ -185,6 +188,18 @@ impl Journal {
         }
     }
 
+    /// What the journal did and holds, if changes go through a log. Waits for no commit.
+    pub(crate) fn figures(&self) -> Option<JournalFigures> {
+        let Self::Logged(logged) = self else { return None };
+        Some(JournalFigures {
+            running: self.running().get(),
+            committed: self.committed().get(),
+            unwritten: u32::try_from(logged.queue.lock().len()).unwrap_or(u32::MAX),
+            aborted: self.is_aborted(),
+            ..logged.figures.read()
+        })
+    }
+
     /// See [`Transactions::age`].
     pub(crate) fn age(&self) -> (Option<Instant>, bool) {
         match self {
@@ -247,7 +262,10 @@ impl Journal {
             Self::Logged(logged) => {
                 logged.checkpoint(blocks, Checkpoint::All)?;
                 let next = logged.transactions.committed().next();
-                logged.log.lock().mark_empty(next)
+                let mut log = logged.log.lock();
+                log.mark_empty(next)?;
+                logged.figures.moved(&log);
+                Ok(())
             }
             Self::Unlogged(unlogged) => {
                 unlogged.begin_anew();
@@ -308,6 +326,7 @@ impl Logged {
         }
         log.flush()?;
         log.commit(&written)?;
+        self.figures.committed(log, written.cost);
         let committed: Vec<BlockNr> = versions.iter().map(|block| block.nr()).collect();
         blocks.committed(tid, &committed, &revoked);
         let (start, cost) = (written.start, written.cost);
@@ -401,7 +420,9 @@ impl Logged {
         }
         // What is home must be durable before the log forgets it.
         blocks.flush()?;
-        log.advance(start, tid, freed)
+        log.advance(start, tid, freed)?;
+        self.figures.moved(log);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod area;
 mod fast_commit;
+mod figures;
 mod live;
 mod log;
 mod overlay;
@@ -18,6 +19,7 @@ mod unlogged;
 pub(crate) use area::{Area, MAX_BLOCKS as MAX_LOG_BLOCKS, Runs};
 pub use fast_commit::FastCommitEnd;
 pub(crate) use fast_commit::{FastCommitArea, FastCommits};
+pub use figures::JournalFigures;
 pub(crate) use live::{Checkpoint, IDLE, Journal};
 #[cfg(test)]
 pub(crate) use log::Fault;

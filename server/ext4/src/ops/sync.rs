@@ -95,7 +95,11 @@ impl Filesystem {
     /// been done then.
     pub fn record_error(&self, error: &Error) -> ErrorPolicy {
         let policy = self.error_policy();
-        if !self.is_writable() || !error.is_recorded() {
+        if !error.is_recorded() {
+            return policy;
+        }
+        if !self.is_writable() {
+            self.volume.superblock.see(error);
             return policy;
         }
         match policy {

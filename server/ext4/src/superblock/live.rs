@@ -63,6 +63,23 @@ struct Waiting {
     errors: u32,
     first: Option<ErrorRecord>,
     last: Option<ErrorRecord>,
+    seen: Seen,
+}
+
+/// Errors since the mount, whether the superblock could be told of them or not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) count: u32,
+    pub(crate) first: Option<ErrorRecord>,
+    pub(crate) last: Option<ErrorRecord>,
+}
+
+impl Seen {
+    fn add(&mut self, record: ErrorRecord) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(|| record.clone());
+        self.last = Some(record);
+    }
 }
 
 /// A feature that the superblock names from when it is first used.
@@ -181,9 +198,20 @@ impl Live {
     pub(crate) fn note(&self, error: &Error) {
         let record = record(error);
         let mut waiting = self.waiting.lock();
+        waiting.seen.add(record.clone());
         waiting.errors = waiting.errors.saturating_add(1);
         waiting.first.get_or_insert_with(|| record.clone());
         waiting.last = Some(record);
+    }
+
+    /// Counts an error that will not be written.
+    pub(crate) fn see(&self, error: &Error) {
+        self.waiting.lock().seen.add(record(error));
+    }
+
+    /// Errors since the mount.
+    pub(crate) fn seen(&self) -> Seen {
+        self.waiting.lock().seen.clone()
     }
 
     /// Inside a handle: a file has 2 GiB or more, which the superblock says from its transaction on.

@@ -2,10 +2,13 @@
 //!
 //! Source: linux/fuse.h, `struct fuse_uring_req_header`.
 
+use std::time::Instant;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::super::abi::{InHeader, OutHeader, opcode};
 use super::super::body::Body;
+use super::super::operations::Operations;
 use super::super::reply::{Buffer, Output};
 use super::super::request::Call;
 use super::super::serve::{Answer, Frontend};
@@ -38,11 +41,29 @@ pub(super) struct Entry {
     memory: arena::Entry,
     /// The CPU whose queue it belongs to.
     pub(super) queue: u16,
+    opcode: u32,
+    /// When it came.
+    pub(super) since: Instant,
 }
 
 impl Entry {
+    /// A request that has come just now.
     pub(super) fn new(memory: arena::Entry, queue: u16) -> Self {
-        Self { memory, queue }
+        Self::since(Instant::now(), memory, queue)
+    }
+
+    /// A request that came at `since`.
+    pub(super) fn since(since: Instant, memory: arena::Entry, queue: u16) -> Self {
+        let opcode = parse(memory.header()).map_or(0, |(_, request)| request.opcode);
+        Self { memory, queue, opcode, since }
+    }
+
+    /// Counts it, with the answer that it was [`Entry::seal`]ed with.
+    pub(super) fn count(&self, operations: &Operations) {
+        let answer = Header::ref_from_bytes(self.memory.header())
+            .ok()
+            .and_then(|header| OutHeader::read_from_prefix(&header.in_out).ok());
+        operations.record(self.opcode, self.since, answer.is_some_and(|(it, _)| it.error != 0));
     }
 
     pub(super) fn into_memory(self) -> arena::Entry {

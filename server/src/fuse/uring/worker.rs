@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use fuse4fs_ext4::Run;
 use fuser::Errno;
@@ -129,6 +130,8 @@ pub(super) struct Worker {
 /// A reply under way.
 #[derive(Default)]
 struct Reading {
+    /// When the request came.
+    since: Option<Instant>,
     /// Bytes.
     len: usize,
     /// Keeps the data where it is. Nothing is waited for by who has it.
@@ -214,11 +217,12 @@ impl Worker {
             }
             Event::Read(memory, result) => {
                 let reading = self.replies.get_mut(memory.index()).map(std::mem::take);
-                let Reading { len, plan } = reading.unwrap_or_default();
+                let Reading { since, len, plan } = reading.unwrap_or_default();
                 self.plans = self.plans.saturating_sub(usize::from(plan.is_some()));
                 drop(plan);
                 let queue = self.queue(&memory);
-                self.data(Entry::new(memory, queue), len, result)
+                let since = since.unwrap_or_else(Instant::now);
+                self.data(Entry::since(since, memory, queue), len, result)
             }
             Event::Woken => {
                 self.ring.listen(BELL)?;
@@ -292,10 +296,11 @@ impl Worker {
         if parts.is_empty() {
             return self.data(entry, len, Ok(()));
         }
+        let since = Some(entry.since);
         let memory = entry.into_memory();
         if let Some(reply) = self.replies.get_mut(memory.index()) {
             self.plans = self.plans.saturating_add(1);
-            *reply = Reading { len, plan: Some(plan) };
+            *reply = Reading { since, len, plan: Some(plan) };
         }
         self.ring.read(memory, parts)
     }
@@ -312,6 +317,7 @@ impl Worker {
     }
 
     fn commit(&mut self, entry: Entry) -> io::Result<()> {
+        entry.count(&self.shared.frontend.operations);
         let (id, queue) = (entry.commit_id(), entry.queue);
         self.ring.commit(entry.into_memory(), FUSE, (id, queue))
     }
