@@ -25,8 +25,10 @@ pub(super) fn one(path: &Path, mounts: Vec<Mount>) -> Result<Told, Failure> {
     let id: io::Result<[u8; 8]> = id.and_then(|id| id.try_into().map_err(|_| garbled()));
     let (mount, silent) = match id {
         Ok(id) => (mounts.iter().find(|mount| mount.id == u64::from_ne_bytes(id)), None),
-        // A server on the way to it is silent.
-        Err(error) if is_late(&error) => (by_name(path, &mounts), Some(why(&error))),
+        // A server on the way to it is silent, or answers its user alone.
+        Err(error) if is_late(&error) || is_denied(&error) => {
+            (by_name(path, &mounts), Some(why(&error)))
+        }
         Err(error) => {
             return Err(error).or_mount_failure(&format!("cannot look at {}", path.display()));
         }
@@ -155,6 +157,10 @@ fn is_late(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
+fn is_denied(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM))
+}
+
 /// Why there is no status, for a person.
 fn why(error: &io::Error) -> String {
     if is_late(error) {
@@ -167,7 +173,7 @@ fn why(error: &io::Error) -> String {
         Some(Errno::NOTTY | Errno::NOSYS) => {
             "its server does not tell: it is older, or another program".to_owned()
         }
-        Some(Errno::ACCESS | Errno::PERM) => {
+        _ if is_denied(error) => {
             "permission denied: its root may not be read by you, or it is its user's alone"
                 .to_owned()
         }
