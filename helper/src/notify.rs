@@ -16,6 +16,9 @@ use crate::session::{Greeted, Session};
 /// Where the system's manager listens.
 const SOCKET: &str = "/run/systemd/notify";
 
+/// Characters of a status: systemd drops messages of more than 4096 bytes.
+const LONGEST: usize = 1000;
+
 /// A way to tell, if there is one. What cannot be told is not: no mount fails for that.
 #[derive(Debug)]
 pub(crate) struct Notifier(Option<(UnixDatagram, Pid)>);
@@ -58,7 +61,7 @@ fn connect() -> Option<UnixDatagram> {
 
 /// Each line of a message is an order to systemd, and paths may hold line feeds.
 fn in_one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
 #[cfg(test)]
@@ -67,6 +70,7 @@ mod tests {
 
     #[test]
     fn a_path_gives_no_orders() {
+        assert_eq!(in_one_line(&"é".repeat(5000)).len(), 2000);
         assert_eq!(in_one_line("serving a at /mnt\nMAINPID=1"), "serving a at /mnt MAINPID=1");
     }
 }

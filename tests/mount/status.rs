@@ -282,14 +282,21 @@ fn stopped() -> Result<()> {
     kill_process(pid, Signal::STOP)?;
     let begin = Instant::now();
     let root = silent.root().display().to_string();
-    let asked = silent.ask(&[&root]).and_then(|alone| Ok((alone, silent.ask(&["--all"])?)));
+    let inside = silent.root().join("never looked up").display().to_string();
+    let ask = || {
+        let (alone, inside) = (silent.ask(&[&root])?, silent.ask(&[&inside])?);
+        anyhow::Ok((alone, inside, silent.ask(&["--all"])?))
+    };
+    let asked = ask();
     kill_process(pid, Signal::CONT)?;
-    let (alone, all) = asked?;
-    // Each of the two has its own patience.
-    ensure!(begin.elapsed() < LIMIT * 2, "{:?}", begin.elapsed());
+    let (alone, inside, all) = asked?;
+    // Each of them has its own patience.
+    ensure!(begin.elapsed() < LIMIT * 3, "{:?}", begin.elapsed());
     let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(alone.status.code() == Some(1), "{alone:?}");
-    ensure!(said(&alone).contains("its server does not answer within 5 s"), "{}", said(&alone));
+    for output in [&alone, &inside] {
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        ensure!(said(output).contains("its server does not answer within 5 s"), "{output:?}");
+    }
     ensure!(all.status.code() == Some(1), "{all:?}");
     let blocks = said(&all);
     let of = |root: &Path| blocks.split("\n\n").find(|it| it.contains(&root.display().to_string()));

@@ -95,6 +95,23 @@ fn look(scene: &Scene) -> Result<()> {
     for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         ensure!(status.contains(line), "no \"{line}\" in {status}");
     }
+    told(scene)
+}
+
+/// The mount answers its user, by name or not, and nobody else: not even root.
+fn told(scene: &Scene) -> Result<()> {
+    let program = scene.product.user_program();
+    let point = scene.mountpoint.display().to_string();
+    let pid = format!("process {},", scene.product.server_running()?);
+    for argument in [point.as_str(), "--all"] {
+        let mut own = as_nobody(program.as_os_str());
+        let output = command::run(own.arg("status").arg(argument))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(said.contains(&point) && said.contains(&pid), "{said}");
+    }
+    let root = command::run(Command::new(program).arg("status").arg(&point))?;
+    let said = String::from_utf8_lossy(&root.stdout);
+    ensure!(root.status.code() == Some(1) && said.contains("permission denied"), "{root:?}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Asks servers, each by a process that may hang.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::{PATIENCE, Told};
 use crate::mounts::Mount;
 use crate::report::{Explain, Failure, plain};
 use crate::sys::child::Asker;
-use crate::sys::open::Pinned;
+use crate::sys::open::place;
 use crate::sys::{ioctl, vfs};
 
 /// Servers that are asked at once.
@@ -23,15 +23,33 @@ pub(super) fn one(path: &Path, mounts: Vec<Mount>) -> Result<Told, Failure> {
     let at = path.to_owned();
     let id = ask(move || id_of(&at)).or_system_failure("cannot ask")?.wait(deadline(), 8);
     let id: io::Result<[u8; 8]> = id.and_then(|id| id.try_into().map_err(|_| garbled()));
-    let id =
-        u64::from_ne_bytes(id.or_mount_failure(&format!("cannot look at {}", path.display()))?);
-    let Some(mount) = mounts.iter().find(|mount| mount.id == id).cloned() else {
+    let (mount, silent) = match id {
+        Ok(id) => (mounts.iter().find(|mount| mount.id == u64::from_ne_bytes(id)), None),
+        // A server on the way to it is silent, or answers its user alone.
+        Err(error) if is_late(&error) || is_denied(&error) => {
+            (by_name(path, &mounts), Some(why(&error)))
+        }
+        Err(error) => {
+            return Err(error).or_mount_failure(&format!("cannot look at {}", path.display()));
+        }
+    };
+    let Some(mount) = mount.cloned() else {
         return Err(Failure::usage(format!("{} is on no fuse4fs mount", path.display())));
     };
-    // What was found is asked, though others may be mounted from the same device.
+    // This mount is asked, though there may be others of the same file system.
     let (mut same, _) = partition(mounts, &mount.device);
-    same.sort_by_key(|mount| mount.id != id);
-    Ok(question(&mount)?.told(same, deadline()))
+    same.sort_by_key(|other| other.id != mount.id);
+    match silent {
+        Some(why) => Ok(Told { mounts: same, status: Err(why) }),
+        None => Ok(question(&mount)?.told(same, deadline())),
+    }
+}
+
+/// The mount that `path` is on, going by its name alone.
+fn by_name<'a>(path: &Path, mounts: &'a [Mount]) -> Option<&'a Mount> {
+    let path = std::path::absolute(path).ok()?;
+    let around = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    around.max_by_key(|mount| mount.point.components().count())
 }
 
 /// All file systems of `mounts` that root or the caller has mounted, each once. Those of others answer
@@ -120,24 +138,32 @@ fn garbled() -> io::Error {
 
 /// The id of the mount that `path` is on.
 fn id_of(path: &Path) -> io::Result<Vec<u8>> {
-    let (_, _, id) = vfs::device_and_mount_id(Pinned::at(path)?.as_fd())?;
+    let (_, _, id) = vfs::device_and_mount_id(place(path)?.as_fd())?;
     Ok(id.to_ne_bytes().to_vec())
 }
 
 /// What the server of the mount with that id says, which is at `point` unless another one hides it.
 fn status_at(point: &Path, id: u64) -> io::Result<Vec<u8>> {
-    let pinned = Pinned::at(point)?;
-    let root: BorrowedFd<'_> = pinned.as_fd();
-    let (_, _, found) = vfs::device_and_mount_id(root)?;
+    let root = place(point)?;
+    let (_, _, found) = vfs::device_and_mount_id(root.as_fd())?;
     if found != id {
         return Err(io::ErrorKind::NotFound.into());
     }
-    ioctl::status(root)
+    ioctl::status(root.as_fd())
+}
+
+/// Whether nobody answered before the deadline.
+fn is_late(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM))
 }
 
 /// Why there is no status, for a person.
 fn why(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
+    if is_late(error) {
         return format!(
             "its server does not answer within {} s: it hangs, or waits for its disk; see its log",
             PATIENCE.as_secs()
@@ -147,7 +173,7 @@ fn why(error: &io::Error) -> String {
         Some(Errno::NOTTY | Errno::NOSYS) => {
             "its server does not tell: it is older, or another program".to_owned()
         }
-        Some(Errno::ACCESS | Errno::PERM) => {
+        _ if is_denied(error) => {
             "permission denied: its root may not be read by you, or it is its user's alone"
                 .to_owned()
         }

@@ -47,6 +47,11 @@ pub(crate) fn again(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
     well_known(&format!("/proc/self/fd/{}", fd.as_raw_fd()), flags | OFlags::NOCTTY)
 }
 
+/// What a path leads to, for its place only: no server is asked for attributes, but perhaps for names.
+pub(crate) fn place(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// A device or /proc file that has its well-known name.
 pub(crate) fn well_known(path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
