@@ -16,6 +16,7 @@ mod memory;
 mod mount;
 mod options;
 mod policy;
+mod pressure;
 mod privileges;
 mod remount;
 mod report;
