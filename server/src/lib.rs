@@ -10,11 +10,13 @@ pub mod attack;
 mod cli;
 mod clock;
 mod device;
+mod flusher;
 mod fuse;
 mod log;
 mod mounting;
 mod notices;
 mod notify;
+mod pressure;
 mod sandbox;
 mod session;
 mod sys;
@@ -41,6 +43,7 @@ use fuse::{Doors, Rings};
 use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
 use mounting::{Machine, Mount};
 use notify::Notifier;
+use pressure::Watch;
 use sandbox::{Surroundings, Unconfined};
 use session::{Greeting, Handed};
 
@@ -105,6 +108,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
     sys::share_heap();
+    flusher::become_one();
     let mut handed = clone_channels(handed);
     let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,
@@ -114,8 +118,10 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
         }
     };
     let notifier = Notifier::connect();
+    let pressure = Watch::choose(handed.pressure.take());
     let machine = Machine::look();
     let keep = handed.numbers().chain([conversation.number()]).chain(notifier.fd());
+    let keep = keep.chain(pressure.as_ref().map(Watch::number));
     let keep = keep.chain(rings.iter().flat_map(Rings::descriptors)).collect();
     // Before the first thread: each inherits the mask.
     let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
@@ -128,7 +134,8 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(error.into());
         }
     };
-    let mount = Mount { conversation, request, handed, rings, notifier, machine, sigterm };
+    let mount =
+        Mount { conversation, request, handed, rings, notifier, pressure, machine, sigterm };
     #[cfg(feature = "attack")]
     let Some(mount) = attack::take_over(&confined, mount).map_err(mounting::ServeError::from)?
     else {

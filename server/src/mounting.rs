@@ -23,6 +23,7 @@ use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Rings, Se
 use crate::log::Uuid;
 use crate::notices;
 use crate::notify::Notifier;
+use crate::pressure::{self, Watch};
 use crate::sandbox::Confined;
 use crate::session::{Conversation, Handed, SessionError};
 use crate::sys::BlockedSignal;
@@ -104,6 +105,8 @@ pub(crate) struct Mount {
     pub(crate) handed: Handed,
     pub(crate) rings: Option<Rings>,
     pub(crate) notifier: Notifier,
+    /// What tells that memory is short.
+    pub(crate) pressure: Option<Watch>,
     pub(crate) machine: Machine,
     /// SIGTERM, which no thread takes by itself.
     pub(crate) sigterm: BlockedSignal,
@@ -114,7 +117,8 @@ pub(crate) struct Mount {
 /// # Errors
 /// Why it did not come to serving, or why it ended early.
 pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError> {
-    let Mount { conversation, request, handed, rings, notifier, machine, sigterm } = mount;
+    let Mount { conversation, request, handed, rings, notifier, pressure, machine, sigterm } =
+        mount;
     conversation.progress(Phase::Starting, 0, 0);
     let access = if request.read_only { Access::Read } else { Access::Write };
     let holders = rings.iter().flat_map(Rings::holding_device);
@@ -139,6 +143,9 @@ pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError>
     let frontend = Arc::new(Frontend::new(devices, geometry.clone(), settings));
 
     stay_on_sigterm(sigterm, Arc::clone(&frontend))?;
+    if let Some(watch) = pressure {
+        pressure::start(watch, Arc::clone(&frontend), request.serving.cache)?;
+    }
     let (report, events) = channel();
     let on_stop = || -> OnStop {
         let report = report.clone();
