@@ -1,21 +1,19 @@
 //! Descriptors on their way to the server, each with its role. All are decided here, before or
 //! without a word from the server.
 
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::thread::available_parallelism;
 
 use fuse4fs_protocol::{FdList, FdRole, MAX_THREADS};
 use rustix::fs::{OFlags, PROC_SUPER_MAGIC, fstatfs};
 
+use crate::pressure;
 use crate::report::Failure;
 use crate::superblock::open_fuse;
 use crate::sys::open::{again, well_known};
 
 /// Threads of the server that read the connection, at most, when nobody said how many.
 const THREADS_BY_CPUS: usize = 8;
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The descriptors of one mount.
 #[derive(Debug, Default)]
@@ -57,14 +55,9 @@ impl Handover {
         Ok(())
     }
 
-    /// `memory.pressure` of the server's cgroup, else of the machine, if there is any.
-    pub(crate) fn add_memory_pressure(&mut self, server_pid: i32) {
-        let file = cgroup(server_pid)
-            .map(|path| format!("{path}/memory.pressure"))
-            .into_iter()
-            .chain(["/proc/pressure/memory".to_owned()])
-            .find_map(|path| well_known(&path, OFlags::RDWR | OFlags::NONBLOCK).ok());
-        self.parts.extend(file.map(|file| (FdRole::MemoryPressure, file)));
+    /// What tells the server `pid` that memory is short, if anything does.
+    pub(crate) fn add_memory_pressure(&mut self, pid: i32) {
+        self.parts.extend(pressure::watch(pid).map(|file| (FdRole::MemoryPressure, file)));
     }
 
     /// /proc/loadavg, by which the server knows whether CPUs are busy. Only the kernel's own: in some
@@ -87,19 +80,6 @@ impl Handover {
 /// Whether `file` is in procfs itself.
 fn is_of_kernel(file: &OwnedFd) -> bool {
     fstatfs(file).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC)
-}
-
-/// Directory of a process's cgroup (version 2). The root cgroup has no pressure of its own.
-fn cgroup(pid: i32) -> Option<String> {
-    if pid <= 0 {
-        return None;
-    }
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    if path.is_empty() || Path::new(path).components().any(|part| part.as_os_str() == "..") {
-        return None;
-    }
-    Some(format!("{CGROUPS}/{path}"))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod mounts;
 mod notify;
 mod options;
 mod policy;
+mod pressure;
 mod privileges;
 mod progress;
 mod remount;

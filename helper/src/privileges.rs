@@ -7,18 +7,21 @@
 //! DAC_OVERRIDE: an image to be written may belong to someone else, as for every mount by root.
 //! SETUID, SETGID: only to map an unused uid into the namespace of a server that we start.
 //! KILL: to end a server that misbehaved, whatever uid systemd gave it.
+//! SYS_RESOURCE: a server that we start can write its file system out when memory is short
+//! (PR_SET_IO_FLUSHER), hears of that sooner (PSI triggers), and is not the first to be killed for it.
 
 use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::report::Failure;
 
-const KEPT: [Capability; 6] = [
+const KEPT: [Capability; 7] = [
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_DAC_READ_SEARCH,
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_SETUID,
     Capability::CAP_SETGID,
     Capability::CAP_KILL,
+    Capability::CAP_SYS_RESOURCE,
 ];
 
 /// To ask how mounts are doing: their roots may be directories that root has no entry of its own to.

@@ -14,7 +14,7 @@ pub enum FdRole {
     Fuse,
     /// A further /dev/fuse descriptor, to become a clone of the first (FUSE_DEV_IOC_CLONE).
     FuseClone,
-    /// A `memory.pressure` file.
+    /// A `memory.pressure` file with a trigger, O_RDWR: POLLPRI says that memory is short.
     MemoryPressure,
     /// The external journal's device, in the same mode as the device.
     Journal,

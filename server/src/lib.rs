@@ -10,10 +10,12 @@ pub mod attack;
 mod cli;
 mod clock;
 mod device;
+mod flusher;
 mod fuse;
 mod log;
 mod mounting;
 mod notices;
+mod pressure;
 mod progress;
 mod sandbox;
 mod session;
@@ -40,6 +42,7 @@ use cli::Command;
 use fuse::{Doors, Rings};
 use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
 use mounting::{Machine, Mount};
+use pressure::Watch;
 use sandbox::{Surroundings, Unconfined};
 use session::{Greeting, Handed};
 
@@ -105,6 +108,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     log::start(request.log_level);
     sys::share_heap();
     show(&request);
+    flusher::become_one();
     let mut handed = clone_channels(handed);
     let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,
@@ -113,8 +117,10 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(Reason::Rings(error));
         }
     };
+    let pressure = Watch::choose(handed.pressure.take());
     let machine = Machine::look();
     let keep = handed.numbers().chain([conversation.number()]);
+    let keep = keep.chain(pressure.as_ref().map(Watch::number));
     let keep = keep.chain(rings.iter().flat_map(Rings::descriptors)).collect();
     // Before the first thread: each inherits the mask.
     let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
@@ -127,7 +133,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
             return Err(error.into());
         }
     };
-    let mount = Mount { conversation, request, handed, rings, machine, sigterm };
+    let mount = Mount { conversation, request, handed, rings, pressure, machine, sigterm };
     #[cfg(feature = "attack")]
     let Some(mount) = attack::take_over(&confined, mount).map_err(mounting::ServeError::from)?
     else {

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::device::{Access, Device};
 use crate::fuse::{Classic, CrewSize, Effort, Frontend, OnInit, OnStop, Process, Rings, Settings};
 use crate::log::Uuid;
+use crate::pressure::{self, Watch};
 use crate::progress::Progress;
 use crate::sandbox::Confined;
 use crate::session::{Conversation, Handed, SessionError};
@@ -98,6 +99,8 @@ pub(crate) struct Mount {
     pub(crate) request: MountRequest,
     pub(crate) handed: Handed,
     pub(crate) rings: Option<Rings>,
+    /// What tells that memory is short.
+    pub(crate) pressure: Option<Watch>,
     pub(crate) machine: Machine,
     /// SIGTERM, which no thread takes by itself.
     pub(crate) sigterm: BlockedSignal,
@@ -108,7 +111,7 @@ pub(crate) struct Mount {
 /// # Errors
 /// Why it did not come to serving, or why it ended early.
 pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError> {
-    let Mount { conversation, request, handed, rings, machine, sigterm } = mount;
+    let Mount { conversation, request, handed, rings, pressure, machine, sigterm } = mount;
     conversation.progress(Phase::Starting, 0, 0);
     let access = if request.read_only { Access::Read } else { Access::Write };
     let holders = rings.iter().flat_map(Rings::holding_device);
@@ -133,6 +136,9 @@ pub(crate) fn serve(confined: &Confined, mount: Mount) -> Result<(), ServeError>
     let frontend = Arc::new(Frontend::new(devices, geometry.clone(), settings));
 
     stay_on_sigterm(sigterm, Arc::clone(&frontend))?;
+    if let Some(watch) = pressure {
+        pressure::start(watch, Arc::clone(&frontend), request.serving.cache)?;
+    }
     let (report, events) = channel();
     let on_stop = || -> OnStop {
         let report = report.clone();

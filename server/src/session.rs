@@ -72,10 +72,12 @@ pub(crate) struct Handed {
     pub(crate) journal: Option<OwnedFd>,
     /// /proc/loadavg, where this process is a group by itself for the scheduler.
     pub(crate) load: Option<OwnedFd>,
+    /// What tells that memory is short.
+    pub(crate) pressure: Option<OwnedFd>,
 }
 
 impl Handed {
-    /// The numbers of those that are open from here on; the load is the rings'.
+    /// The numbers of those that are open from here on; the load is the rings', the pressure its watcher's.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
         let Self { device, direct, fuse, journal, .. } = self;
         let singles = [Some(device), direct.as_ref(), Some(fuse), journal.as_ref()];
@@ -95,15 +97,14 @@ impl Handed {
     }
 
     /// Sorts descriptors by role, each of them open for just what the mount does: a read-only mount
-    /// cannot be made to write, a read-write one does not find out late that it cannot. That for
-    /// memory pressure is closed: what is not open cannot be abused.
+    /// cannot be made to write, a read-write one does not find out late that it cannot.
     fn sort(request: &MountRequest, fds: Vec<OwnedFd>) -> Result<Self, SessionError> {
         let roles = request.fds.roles();
         if roles.len() != fds.len() {
             return Err(SessionError::Protocol("the number of descriptors is not as announced"));
         }
         let (mut device, mut direct, mut fuse) = (None, None, None);
-        let (mut journal, mut load) = (None, None);
+        let (mut journal, mut load, mut pressure) = (None, None, None);
         let mut clones = Vec::new();
         for (role, fd) in roles.iter().zip(fds) {
             check_mode(*role, &fd, request.read_only)?;
@@ -117,7 +118,7 @@ impl Handed {
                     None
                 }
                 FdRole::Load => load.replace(fd),
-                FdRole::MemoryPressure => None,
+                FdRole::MemoryPressure => pressure.replace(fd),
             };
             if twice.is_some() {
                 return Err(SessionError::Protocol("two descriptors have the same role"));
@@ -125,7 +126,7 @@ impl Handed {
         }
         let missing = SessionError::Protocol("the device or the fuse descriptor is missing");
         let (Some(device), Some(fuse)) = (device, fuse) else { return Err(missing) };
-        Ok(Self { device, direct, fuse, clones, journal, load })
+        Ok(Self { device, direct, fuse, clones, journal, load, pressure })
     }
 }
 
@@ -137,9 +138,8 @@ fn check_mode(role: FdRole, fd: &OwnedFd, read_only: bool) -> Result<(), Session
         FdRole::Device | FdRole::DeviceDirect | FdRole::Journal => {
             mode == if read_only { OFlags::RDONLY } else { OFlags::RDWR }
         }
-        FdRole::Fuse | FdRole::FuseClone => mode == OFlags::RDWR,
+        FdRole::Fuse | FdRole::FuseClone | FdRole::MemoryPressure => mode == OFlags::RDWR,
         FdRole::Load => mode == OFlags::RDONLY,
-        FdRole::MemoryPressure => true,
     };
     let is_direct = role != FdRole::DeviceDirect || flags.contains(OFlags::DIRECT);
     if fits && is_direct {
@@ -265,8 +265,8 @@ impl Conversation {
 #[must_use]
 pub fn hear_helper(socket: OwnedFd) -> Option<(MountRequest, usize)> {
     let (_, request, handed) = Greeting::new(socket).ok()?.welcome().ok()?.mount().ok()?;
-    let kept = handed.numbers().count().saturating_add(handed.load.iter().count());
-    Some((request, kept))
+    let apart = handed.load.iter().chain(&handed.pressure);
+    Some((request, handed.numbers().chain(apart.map(AsRawFd::as_raw_fd)).count()))
 }
 
 fn tell(socket: &OwnedFd, message: &ToHelper, flags: SendFlags) -> Result<(), SessionError> {

@@ -79,7 +79,7 @@ fn refused(roles: &[FdRole], count: usize) -> String {
 }
 
 #[test]
-fn a_whole_conversation_hands_over_what_is_needed_and_closes_the_rest() {
+fn a_whole_conversation_hands_over_what_is_needed() {
     let (helper, greeted) = greeted();
     let (fuse, pressure) = (null(OFlags::RDWR), null(OFlags::RDWR));
     let directory = std::fs::File::open("/").unwrap();
@@ -91,6 +91,7 @@ fn a_whole_conversation_hands_over_what_is_needed_and_closes_the_rest() {
     assert_eq!(kind, FileType::Directory);
     assert!(fcntl_getfd(&handed.fuse).unwrap().contains(FdFlags::CLOEXEC));
     assert_eq!((handed.clones.len(), handed.numbers().count()), (1, 3));
+    assert!(handed.pressure.is_some());
 
     conversation.progress(Phase::Replay, 1, 2);
     conversation.serving(false).unwrap();

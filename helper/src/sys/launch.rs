@@ -15,6 +15,12 @@ const SOCKET_FD: RawFd = 3;
 /// Descriptors are first moved up to here, out of the way of 0 to 3.
 const PARKED_FD: RawFd = 10;
 
+/// PR_SET_IO_FLUSHER (5.6)
+const PR_SET_IO_FLUSHER: libc::c_int = 57;
+
+/// Losing a mount is worse than losing what uses it: as the unit's OOMScoreAdjust.
+const OOM_SCORE: &str = "-900";
+
 /// Which uid and gid the server has outside of its user namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Identity {
@@ -197,6 +203,9 @@ fn become_server(launch: &Launch<'_>, pipes: ChildPipes) -> (io::Error, PipeWrit
 }
 
 fn enter_namespaces(identity: Option<Identity>) -> io::Result<()> {
+    // The right to these counts in the first user namespace only. Few containers have it.
+    let _ = become_flusher();
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     if let Some(Identity::Unused(_)) = identity {
         prune::forget_mounts()?;
         // SAFETY: a process of one thread gets namespaces of its own; no memory is touched.
@@ -249,6 +258,14 @@ fn take_identity(identity: Identity) -> io::Result<()> {
         check_long(libc::syscall(libc::SYS_setresgid, 0, 0, 0))?;
         check_long(libc::syscall(libc::SYS_setresuid, 0, 0, 0))
     }
+}
+
+/// Whoever needs memory while it writes a file system out must not have to wait for that file system.
+/// Inherited by all threads, and kept by exec.
+/// Source: prctl(2), PR_SET_IO_FLUSHER, which takes CAP_SYS_RESOURCE
+fn become_flusher() -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    check(unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1_u64, 0_u64, 0_u64, 0_u64) })
 }
 
 /// A thread that enters the scheduler's idle class would enter that of disks as well.

@@ -63,6 +63,10 @@ pub(super) mod fattr {
 
 /// FUSE_NOTIFY_INVAL_INODE
 pub(super) const NOTIFY_INVAL_INODE: i32 = 2;
+/// FUSE_NOTIFY_PRUNE
+pub(super) const NOTIFY_PRUNE: i32 = 9;
+/// The first minor version that knows it (Linux 6.18).
+pub(super) const MINOR_OF_PRUNE: u32 = 45;
 /// FUSE_OPEN_KILL_SUIDGID
 pub(super) const OPEN_KILL_SUIDGID: u32 = 1;
 /// FUSE_WRITE_CACHE
@@ -231,6 +235,8 @@ messages! {
     IoctlOut(16) { result: i32, flags: u32, in_iovs: u32, out_iovs: u32 }
     /// `struct fuse_notify_inval_inode_out`
     InvalInodeOut(24) { ino: u64, off: i64, len: i64 }
+    /// `struct fuse_notify_prune_out`; as many node ids follow, of 64 bits each.
+    PruneOut(16) { count: u32, padding: u32, spare: u64 }
     /// The fixed part of `struct fuse_dirent`; the name follows, padded to 8 bytes.
     Dirent(24) { ino: u64, off: u64, namelen: u32, kind: u32 }
 }

@@ -20,9 +20,15 @@ use super::post::{Delivery, Post};
 use super::reply::{Buffer, Output};
 use super::request::Class;
 use super::serve::{Answer, Frontend, Turn};
+use super::settings::Settings;
 
 /// A read(2) that took less than this did not have to wait: others may be in the queue, too.
 const AT_ONCE: Duration = Duration::from_micros(2);
+
+/// Bytes that a buffer may keep for good: more than what is no file data ever needs.
+const KEPT: usize = 128 << 10;
+/// After this time without a request, the rest goes back to the kernel.
+const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Who is told when a worker stops: the kernel has hung up, or reading failed.
 pub(crate) type OnStop = Box<dyn Fn(io::Result<()>) + Send + Sync>;
@@ -49,6 +55,31 @@ pub(crate) struct Classic {
     itself: Weak<Self>,
     on_init: OnInit,
     post: Post,
+}
+
+/// What a worker reads requests into and makes replies in. Nobody else can tell when it is of no use.
+struct Buffers {
+    request: Buffer,
+    reply: Buffer,
+    /// Bytes of either that may take memory.
+    used: usize,
+}
+
+impl Buffers {
+    fn new(settings: &Settings) -> io::Result<Self> {
+        let request = Buffer::new(settings.max_request())?;
+        Ok(Self { request, reply: Buffer::new(settings.max_reply())?, used: 0 })
+    }
+
+    fn are_large(&self) -> bool {
+        self.used > KEPT
+    }
+
+    fn discard(&mut self) {
+        self.request.discard();
+        self.reply.discard();
+        self.used = 0;
+    }
 }
 
 /// Whether a worker goes on.
@@ -164,19 +195,27 @@ impl Classic {
         let index = number.checked_rem(self.channels.len()).unwrap_or(0);
         let Some(channel) = self.channels.get(index) else { return Ok(Some(())) };
         let settings = self.frontend.settings();
-        let mut request = Buffer::new(settings.max_request())?;
-        let mut reply = Buffer::new(settings.max_reply())?;
+        let mut buffers = Buffers::new(settings)?;
         loop {
-            let asked = Instant::now();
-            let Some(bytes) = channel.receive(&mut request)? else { return Ok(Some(())) };
+            if buffers.are_large() && !channel.is_ready_within(&IDLE) {
+                buffers.discard();
+            }
+            let begin = Instant::now();
+            let Some(bytes) = channel.receive(&mut buffers.request)? else { return Ok(Some(())) };
             let since = Instant::now();
-            let at_once = since.duration_since(asked) < AT_ONCE;
+            let at_once = since.duration_since(begin) < AT_ONCE;
             self.crew.took();
             if at_once && channel.is_ready() {
                 self.relieve();
             }
-            if self.serve(bytes, channel, &mut reply, since) == Flow::Stop {
+            let asked = bytes.len();
+            let (flow, replied) = self.serve(bytes, channel, &mut buffers.reply, since);
+            buffers.used = buffers.used.max(asked).max(replied);
+            if flow == Flow::Stop {
                 return Ok(Some(()));
+            }
+            if buffers.are_large() && self.crew.would_rest() {
+                buffers.discard();
             }
             if !self.crew.next() {
                 return Ok(None);
@@ -187,17 +226,17 @@ impl Classic {
         }
     }
 
-    /// Serves a request that came at `since`.
+    /// Serves a request that came at `since`. Whether to go on, and the bytes of the reply.
     fn serve(
         &self,
         bytes: &[u8],
         channel: &Arc<Channel>,
         reply: &mut Buffer,
         since: Instant,
-    ) -> Flow {
+    ) -> (Flow, usize) {
         let Ok((header, body)) = InHeader::read_from_prefix(bytes) else {
             warn!("{} bytes of /dev/fuse are no request", bytes.len());
-            return Flow::Continue;
+            return (Flow::Continue, 0);
         };
         let mut out = Output::new(reply.bytes());
         let answer = self.answer(&header, body, &mut out);
@@ -211,7 +250,8 @@ impl Classic {
         if header.opcode == opcode::INIT {
             (self.on_init)();
         }
-        if matches!(answer, Answer::Last) { Flow::Stop } else { Flow::Continue }
+        let flow = if matches!(answer, Answer::Last) { Flow::Stop } else { Flow::Continue };
+        (flow, out.len())
     }
 
     fn answer(&self, header: &InHeader, body: &[u8], out: &mut Output<'_>) -> Answer {
@@ -289,9 +329,13 @@ impl Channel {
 
     /// Whether there is something to read.
     fn is_ready(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.is_ready_within(&Timespec { tv_sec: 0, tv_nsec: 0 })
+    }
+
+    /// Whether there is something to read before that time has gone by.
+    fn is_ready_within(&self, patience: &Timespec) -> bool {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        poll(&mut fds, Some(patience)).is_ok_and(|ready| ready > 0)
     }
 
     /// Looks, for some time, whether there is something to read.

@@ -12,7 +12,7 @@ use fuse4fs_protocol::KEY_BYTES;
 use fuser::Errno;
 use zerocopy::IntoBytes;
 
-use super::abi::{InvalInodeOut, NOTIFY_INVAL_INODE};
+use super::abi::{InvalInodeOut, NOTIFY_INVAL_INODE, NOTIFY_PRUNE, PruneOut};
 use super::nodes::NodeId;
 
 /// Mounts the file system once more, for writing.
@@ -30,6 +30,7 @@ pub(super) struct Control {
     is_turned: AtomicBool,
     reopen: OnceLock<Reopen>,
     notify: OnceLock<Notify>,
+    can_prune: AtomicBool,
 }
 
 impl Control {
@@ -45,6 +46,7 @@ impl Control {
             is_turned: AtomicBool::new(false),
             reopen: OnceLock::new(),
             notify: OnceLock::new(),
+            can_prune: AtomicBool::new(false),
         }
     }
 
@@ -98,6 +100,21 @@ impl Control {
             notify(NOTIFY_INVAL_INODE, what.as_bytes());
         }
     }
+
+    /// Notes whether the kernel drops nodes when it is asked to.
+    pub(super) fn can_prune(&self, can: bool) {
+        self.can_prune.store(can, Ordering::Relaxed);
+    }
+
+    /// The kernel need not keep any of `nodes` that nobody uses.
+    pub(super) fn prune(&self, nodes: &[NodeId]) {
+        if let Some(notify) = self.notify.get().filter(|_| self.can_prune.load(Ordering::Relaxed)) {
+            let count = u32::try_from(nodes.len()).unwrap_or(0);
+            let mut message = PruneOut { count, ..PruneOut::default() }.as_bytes().to_vec();
+            message.extend(nodes.iter().flat_map(|node| node.0.to_ne_bytes()));
+            notify(NOTIFY_PRUNE, &message);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +128,18 @@ mod tests {
             let refused = Control::new(permitted).admit(uid).unwrap_err();
             assert_eq!(refused.code(), libc::EPERM);
         }
+    }
+
+    #[test]
+    fn a_kernel_that_can_is_told_which_nodes_to_drop() {
+        let control = Control::new(false);
+        let (told, heard) = std::sync::mpsc::channel();
+        control.notify_by(Box::new(move |code, bytes| told.send((code, bytes.to_vec())).unwrap()));
+        control.prune(&[NodeId(3)]);
+        control.can_prune(true);
+        control.prune(&[NodeId(7), NodeId(8)]);
+        let words = [2_u64, 0, 7, 8].map(u64::to_le_bytes).concat();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(NOTIFY_PRUNE, words)]);
     }
 
     #[test]

@@ -72,6 +72,13 @@ struct State {
     ended: bool,
 }
 
+impl State {
+    /// Whether as many read as should.
+    fn has_readers(&self, size: CrewSize) -> bool {
+        self.reading >= if self.spread > 0 { size.kept } else { 1 }
+    }
+}
+
 impl Crew {
     /// A crew of one, who reads.
     pub(super) fn new(size: CrewSize) -> Self {
@@ -183,12 +190,16 @@ impl Crew {
         state.reading = state.reading.saturating_sub(1);
     }
 
+    /// Whether a worker that has served its request has to rest now: others read.
+    pub(super) fn would_rest(&self) -> bool {
+        self.state.lock().has_readers(self.size)
+    }
+
     /// A worker has served its request: rests until it is to read. False if it shall leave.
     pub(super) fn next(&self) -> bool {
         ALONE.set(false);
         let mut state = self.state.lock();
-        let readers = if state.spread > 0 { self.size.kept } else { 1 };
-        if state.ended || state.reading < readers {
+        if state.ended || !state.has_readers(self.size) {
             state.reading = state.reading.saturating_add(1);
             return !state.ended;
         }
@@ -276,6 +287,20 @@ mod tests {
         crew.took();
         assert!(!crew.relieve(), "the resting one is called");
         assert!(rests.join().unwrap());
+    }
+
+    #[test]
+    fn who_would_rest_can_be_told_before() {
+        let crew = Crew::new(SIZE);
+        crew.took();
+        assert!(!crew.would_rest(), "nobody else reads");
+        assert!(crew.relieve());
+        assert!(!crew.would_rest(), "two may read for a while");
+        for _ in 0..SPREAD {
+            crew.state.lock().reading = 2;
+            crew.took();
+        }
+        assert!(crew.would_rest());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod control;
 mod crew;
 mod decode;
 mod errno;
+mod forget;
 mod handles;
 #[cfg(feature = "attack")]
 mod hostile;

@@ -115,6 +115,20 @@ impl Nodes {
         self.0.as_ref().is_some_and(|counts| counts.lock().contains_key(&inode))
     }
 
+    /// Those that the kernel knows, as far as that is counted.
+    pub(super) fn known(&self) -> Vec<NodeId> {
+        let counts = self.0.as_ref();
+        counts
+            .map_or_else(Vec::new, |counts| counts.lock().keys().copied().map(NodeId::of).collect())
+    }
+
+    /// Gives back memory that was of use while there were more.
+    pub(super) fn shrink(&self) {
+        if let Some(counts) = &self.0 {
+            counts.lock().shrink_to_fit();
+        }
+    }
+
     /// How many the kernel knows, as far as that is counted.
     pub(super) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |counts| counts.lock().len())
@@ -164,6 +178,21 @@ mod tests {
             prop_assert_eq!(nodes.forget(NodeId(12), *last), Some(id));
             prop_assert_eq!((nodes.forget(NodeId(12), 1), nodes.len()), (None, 0));
         }
+    }
+
+    #[test]
+    fn those_that_the_kernel_knows_can_be_told_and_take_no_more_than_they_need() {
+        let nodes = Nodes::new(true);
+        let capacity = || nodes.0.as_ref().unwrap().lock().capacity();
+        nodes.0.as_ref().unwrap().lock().extend((10..1000).map(|nr| (InodeNr::new(nr), 1)));
+        let many = capacity();
+        for nr in 11..1000 {
+            nodes.forget(NodeId(nr), 1);
+        }
+        nodes.shrink();
+        assert_eq!(nodes.known(), [NodeId(10)]);
+        assert!(capacity() < many / 100, "{} of {many}", capacity());
+        assert!(Nodes::new(false).known().is_empty());
     }
 
     #[test]

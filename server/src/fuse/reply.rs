@@ -24,12 +24,20 @@ impl Buffer {
     /// When there is no memory.
     pub(super) fn new(len: usize) -> io::Result<Self> {
         let pages = Page::new_vec_zeroed(len.div_ceil(PAGE));
-        pages.map(Self).map_err(|_| io::ErrorKind::OutOfMemory.into())
+        let mut buffer = Self(pages.map_err(|_| io::ErrorKind::OutOfMemory)?);
+        // Aligned memory is zeroed by hand, so all of it was touched.
+        buffer.discard();
+        Ok(buffer)
     }
 
     /// All of it.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         self.0.as_mut_slice().as_mut_bytes()
+    }
+
+    /// Gives its memory back until it is used again. Its bytes are zero then, or what they were.
+    pub(super) fn discard(&mut self) {
+        crate::sys::discard(self.bytes());
     }
 }
 

@@ -15,14 +15,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use fuse4fs_ext4::features::Incompat;
-use fuse4fs_ext4::ids::InodeNr;
 use fuse4fs_ext4::{Filesystem, Geometry, Hold, Run, StatFs};
 use fuse4fs_protocol::{IOC_SET_READ_ONLY, IOC_STATUS};
 use fuser::{Errno, InitFlags};
 use parking_lot::{ArcRwLockReadGuard, Mutex, RawRwLock, RwLock};
 use tracing::{debug, error, info, trace, warn};
 
-use super::abi::{InHeader, InitIn};
+use super::abi::{InHeader, InitIn, MINOR_OF_PRUNE};
 use super::body::Body;
 use super::control::{Control, Notify, Reopen};
 use super::decode::{self, Dialect};
@@ -32,7 +31,7 @@ use super::init::{self, Opens, Terms};
 use super::nodes::Nodes;
 use super::operations::Operations;
 use super::reply::Output;
-use super::request::{Call, Class, Forgets, Request};
+use super::request::{Call, Class, Request};
 use super::settings::Settings;
 use super::verbs::{self, Verbs};
 use crate::clock;
@@ -155,6 +154,16 @@ impl Frontend {
     /// How the mount becomes read-write again after it was made read-only.
     pub(crate) fn reopen_by(&self, reopen: Reopen) {
         self.control.reopen_by(reopen);
+    }
+
+    /// Runs `work` on the file system, if there is one, as a verb: it does not end meanwhile.
+    pub(crate) fn run<T>(&self, work: impl FnOnce(&Filesystem) -> T) -> Option<T> {
+        let _verb = self.verbs.read();
+        let fs = match &*self.phase.lock() {
+            Phase::Serving(fs) => Arc::clone(fs),
+            Phase::Starting(_) | Phase::Ended => return None,
+        };
+        Some(work(&fs))
     }
 
     /// How notifications reach the kernel.
@@ -302,29 +311,6 @@ impl Frontend {
         Answer::Silent
     }
 
-    fn forget(&self, forgets: &Forgets<'_>) -> Answer {
-        for (node, lookups) in forgets.iter() {
-            if let Some(inode) = self.nodes.forget(node, lookups) {
-                trace!("inode {inode} is not known to the kernel any more");
-                self.forgotten(inode);
-            }
-        }
-        Answer::Silent
-    }
-
-    /// An inode without names ends now that the kernel has let go of it.
-    fn forgotten(&self, inode: InodeNr) {
-        let _verb = self.verbs.read();
-        let fs = match &*self.phase.lock() {
-            Phase::Serving(fs) => Arc::clone(fs),
-            Phase::Starting(_) | Phase::Ended => return,
-        };
-        let was_writable = fs.is_writable();
-        if let Err(error) = fs.forget(inode, clock::now()) {
-            self.report(&fs, was_writable, "forget", &error.into());
-        }
-    }
-
     fn by_phase(&self, call: &Call<'_>, out: &mut Output<'_>) -> Answer {
         if let Request::Ioctl { command: IOC_SET_READ_ONLY, input, .. } = call.request {
             return self.turn(call.node, input.0, out);
@@ -417,6 +403,7 @@ impl Frontend {
         match init::negotiate(asked, &self.terms()) {
             Ok((message, negotiated)) if out.put(&message).is_ok() => {
                 debug!("FUSE 7.{} of the kernel, settled on {negotiated:?}", asked.minor);
+                self.control.can_prune(asked.minor >= MINOR_OF_PRUNE);
                 if negotiated.is_some_and(|settled| self.negotiated.set(settled).is_err()) {
                     return Answer::Error(Errno::EIO);
                 }

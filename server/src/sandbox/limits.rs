@@ -24,8 +24,9 @@ pub(super) fn data() -> u64 {
 
 /// Sets all of them, for good. Bytes of memory that the process may have.
 ///
-/// Core dumps would hold file contents. Descriptors: no number is free, so that even a call that
-/// makes one fails. Locked memory and message queues are never needed. Memory that is not counted as
+/// Core dumps would hold file contents. Descriptors: the only number below the limit is that of the
+/// standard input, so that even a call that makes one fails; ppoll(2) fails for more descriptors than
+/// the limit, and there it is one. Locked memory and message queues are never needed. Memory that is not counted as
 /// data (shared, or a stack's) cannot be had: see `syscalls`.
 ///
 /// Threads are counted for a user, who is this mount's own in namespaces of its own only.
@@ -33,9 +34,10 @@ pub(super) fn data() -> u64 {
 /// # Errors
 /// None that is known of.
 pub(super) fn set(process: &Unconfined) -> Result<u64, SandboxError> {
-    for resource in [Resource::Core, Resource::Nofile, Resource::Memlock, Resource::Msgqueue] {
+    for resource in [Resource::Core, Resource::Memlock, Resource::Msgqueue] {
         limit(resource, 0)?;
     }
+    limit(Resource::Nofile, 1)?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let stacks = u64::try_from(cpus).unwrap_or(1).saturating_mul(STACKS);
     let memory = process.data.saturating_add(MEMORY).saturating_add(stacks);

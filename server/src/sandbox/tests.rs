@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::AtomicU8;
 
 use io_uring::{opcode, squeue, types};
+use rustix::event::{PollFd, PollFlags};
 
 use super::*;
 use crate::sys::ring::{Ring, drop_files};
@@ -203,6 +204,8 @@ fn child() {
         "descriptors" => {
             println!("kept: {}", rustix::fs::fstat(&status).is_ok());
             println!("closed: {:?}", rustix::fs::fstat(&spare).err());
+            let mut fds = [PollFd::new(&status, PollFlags::IN)];
+            println!("polled: {:?}", rustix::event::poll(&mut fds, None));
             // It is closed already, and closing it twice is an error that std aborts on.
             std::mem::forget(spare);
         }
@@ -304,8 +307,9 @@ fn no_privilege_is_left() {
 }
 
 #[test]
-fn only_known_descriptors_stay_open() {
+fn only_known_descriptors_stay_open_and_can_be_waited_for() {
     let lines = lines("descriptors");
     assert!(lines.iter().any(|line| line.ends_with("kept: true")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("closed: Some")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.ends_with("polled: Ok(1)")), "{lines:#?}");
 }

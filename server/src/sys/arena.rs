@@ -7,6 +7,8 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -16,6 +18,19 @@ const PAGE: usize = 4096;
 /// The room for headers that one entry gets: cache lines of its own.
 const HEADER_STRIDE: usize = 512;
 
+/// Bytes of a payload whose memory stays: more than what is no file data ever needs.
+const KEPT: usize = 128 << 10;
+/// After this time without file data, the rest goes back to the kernel.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Whether memory is short, and all of the rest goes back at once.
+static SPARE: AtomicBool = AtomicBool::new(false);
+
+/// Has entries keep as little memory as they can, or stop doing so.
+pub(crate) fn spare(on: bool) {
+    SPARE.store(on, Ordering::Relaxed);
+}
+
 /// The memory of one request and its answer.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -24,6 +39,8 @@ pub(crate) struct Entry {
     header_len: usize,
     payload: NonNull<u8>,
     payload_len: usize,
+    /// Bytes of the payload that may take memory, if more than [`KEPT`], and when they last were of use.
+    grown: Option<(usize, Instant)>,
 }
 
 // SAFETY: the pointers are to memory that nobody else holds while there is this value, that is never
@@ -53,6 +70,25 @@ impl Entry {
     pub(crate) fn header(&self) -> &[u8] {
         // SAFETY: as in `parts`.
         unsafe { std::slice::from_raw_parts(self.header.as_ptr(), self.header_len) }
+    }
+
+    /// Gives memory back that was of use while the payload held `used` bytes and is not for the `needed`
+    /// bytes that it holds now: at once where memory is short, else when that was some time ago.
+    ///
+    /// Nobody else could do so later: the kernel may put a request into an entry of its own at any time.
+    pub(crate) fn settle(&mut self, used: usize, needed: usize) {
+        if used > KEPT {
+            let before = self.grown.map_or(0, |(before, _)| before);
+            self.grown = Some((before.max(used), Instant::now()));
+        }
+        let Some((grown, since)) = self.grown.filter(|_| needed <= KEPT) else { return };
+        if SPARE.load(Ordering::Relaxed) || since.elapsed() > IDLE {
+            let grown = grown.min(self.payload_len);
+            if let Some(rest) = self.parts().1.get_mut(KEPT..grown) {
+                super::discard(rest);
+            }
+            self.grown = None;
+        }
     }
 
     /// What the kernel is told when the entry is registered.
@@ -98,7 +134,7 @@ pub(crate) fn entries(
                 payloads.add(index.wrapping_mul(payload_len)),
             )
         };
-        Entry { index, header, header_len, payload, payload_len }
+        Entry { index, header, header_len, payload, payload_len, grown: None }
     };
     Ok((0..count).map(entry).collect())
 }
@@ -135,6 +171,23 @@ mod tests {
             assert!(header.iter().chain(&*payload).all(|byte| *byte == value));
             assert_eq!(payload.as_ptr().addr() % PAGE, 0);
         }
+    }
+
+    #[test]
+    fn what_large_requests_took_is_given_back_where_memory_is_short() {
+        let [mut entry] = entries(1, 288, 2 * KEPT).unwrap().try_into().unwrap();
+        let mut after = |used, needed| {
+            entry.parts().1.fill(7);
+            entry.settle(used, needed);
+            entry.parts().1[2 * KEPT - 1]
+        };
+        // It may be of use soon.
+        assert_eq!((after(2 * KEPT, 0), after(0, 0)), (7, 7));
+        spare(true);
+        assert_eq!((after(2 * KEPT, 2 * KEPT), after(0, KEPT)), (7, 0));
+        assert_eq!((after(0, 0), after(KEPT, 0), after(usize::MAX, 0)), (7, 7, 0));
+        spare(false);
+        assert!(entry.parts().1[..KEPT].iter().all(|byte| *byte == 7));
     }
 
     #[test]

@@ -10,10 +10,15 @@ pub(crate) mod title;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::mm::Advice;
+
 /// SO_PASSRIGHTS (6.16)
 const SO_PASSRIGHTS: libc::c_int = 83;
 /// FUSE_DEV_IOC_CLONE
 const FUSE_DEV_IOC_CLONE: libc::Ioctl = libc::_IOR::<u32>(229, 0);
+
+/// PR_SET_IO_FLUSHER (5.6)
+const PR_SET_IO_FLUSHER: libc::c_int = 57;
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -98,6 +103,34 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
     // left by whoever started it, and nobody here uses them.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has this thread, and those that it starts, never wait for a file system to be written out when it
+/// needs memory: that file system may be ours.
+///
+/// # Errors
+/// EPERM without CAP_SYS_RESOURCE in the first user namespace.
+pub(crate) fn become_flusher() -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    check(unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1_u64, 0_u64, 0_u64, 0_u64) })
+}
+
+/// Gives memory that was freed back to the kernel, as far as the allocator keeps it.
+pub(crate) fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call touches nothing but free memory, under the allocator's own locks.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+/// Gives the whole pages in `memory` back to the kernel. They are zero then, as far as that worked.
+pub(crate) fn discard(memory: &mut [u8]) {
+    const PAGE: usize = 4096;
+    let start = memory.as_ptr().align_offset(PAGE);
+    let Some(pages) = memory.get_mut(start..) else { return };
+    let len = pages.len().saturating_sub(pages.len() % PAGE);
+    // SAFETY: all of the range lies in `memory`, which is borrowed exclusively and whose bytes may have
+    // any value; private memory is zero afterwards.
+    let _ = unsafe { rustix::mm::madvise(pages.as_mut_ptr().cast(), len, Advice::LinuxDontNeed) };
 }
 
 /// Ignores a signal.

@@ -24,6 +24,18 @@ impl Filesystem {
         self.volume.sync()
     }
 
+    /// Commits what was changed and writes it to its place, so that nothing of it has to stay in memory.
+    ///
+    /// # Errors
+    /// As [`Filesystem::sync`].
+    pub fn write_home(&self) -> Result<()> {
+        self.check_claim()?;
+        if !self.is_writable() {
+            return Ok(());
+        }
+        self.volume.write_home()
+    }
+
     /// What was not durable when an error stopped writing never will be.
     fn check_closed(&self) -> Result<()> {
         let stopped = self.volume.journal().is_aborted() && !self.closed.load(Ordering::Acquire);

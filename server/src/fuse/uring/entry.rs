@@ -152,12 +152,14 @@ impl Entry {
             Answer::Error(errno) => (errno.code().saturating_neg(), 0),
             _ => (0, len),
         };
+        let asked = usize::try_from(header.payload_sz).unwrap_or(0);
         let total = len.saturating_add(size_of::<OutHeader>());
         let reply = OutHeader { len: u32::try_from(total).unwrap_or(0), error, unique };
         for (to, from) in header.in_out.iter_mut().zip(reply.as_bytes()) {
             *to = *from;
         }
         header.payload_sz = u32::try_from(len).unwrap_or(0);
+        self.memory.settle(asked.max(len), len);
     }
 }
 
