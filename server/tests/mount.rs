@@ -196,7 +196,13 @@ fn the_serving_process_has_no_power() {
         let mut links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
         // Rings, what wakes their threads, and what tells these whether CPUs are busy.
         let rings = ["anon_inode:[io_uring]", "anon_inode:[eventfd]", "/proc/loadavg"];
-        links.all(|fd| known.contains(&fd) || rings.iter().any(|ring| fd == Path::new(ring)))
+        // What tells whether memory is short, of a control group or of the machine.
+        let pressure = ["memory.pressure", "pressure/memory"];
+        links.all(|fd| {
+            known.contains(&fd)
+                || rings.iter().any(|ring| fd == Path::new(ring))
+                || pressure.iter().any(|end| fd.ends_with(end))
+        })
     });
 }
 
