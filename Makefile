@@ -50,6 +50,7 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	$(INSTALL) -m 644 docs/fuse4fs-errors.7 $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8/
+	for link in $(LINKS); do ln -sf mount.fuse4fs.8 $(DESTDIR)$(MANDIR)/man8/$$link.8 || exit 1; done
 	$(INSTALL) -D -m 644 completion/fuse4fs.bash $(DESTDIR)$(BASHDIR)/fuse4fs
 	ln -sf fuse4fs $(DESTDIR)$(BASHDIR)/mount.fuse4fs
 	$(INSTALL) -D -m 644 completion/_fuse4fs $(DESTDIR)$(ZSHDIR)/_fuse4fs
@@ -74,7 +75,7 @@ uninstall:
 	rm -f $(DESTDIR)$(UNITDIR)/system-fuse4fs.slice $(DESTDIR)$(SYSUSERSDIR)/fuse4fs.conf
 	rm -f $(DESTDIR)$(TMPFILESDIR)/fuse4fs.conf $(DESTDIR)$(MODPROBEDIR)/fuse4fs.conf
 	rm -f $(DESTDIR)$(MANDIR)/man1/fuse4fs.1 $(DESTDIR)$(MANDIR)/man7/fuse4fs-errors.7
-	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)) $(addsuffix .8,$(LINKS)))
 	rm -f $(addprefix $(DESTDIR)$(BASHDIR)/,fuse4fs mount.fuse4fs) $(DESTDIR)$(ZSHDIR)/_fuse4fs
 	rm -f $(addprefix $(DESTDIR)$(FISHDIR)/,fuse4fs.fish mount.fuse4fs.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)

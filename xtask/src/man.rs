@@ -76,13 +76,13 @@ fn with_table(page: &str, name: &str, rows: &[Row]) -> Option<String> {
     let end = format!(".\\\" End of table {name}\n");
     let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
-    let mut table = ".TS\nlw(27n) l lx.\nOption\tDefault\tMeaning\n_\n".to_owned();
+    let mut table = ".ad l\n.TS\nlw(27n) l lx.\nOption\tDefault\tMeaning\n_\n".to_owned();
     for row in rows {
         let words: Vec<String> = row.words.iter().map(|word| typed(word)).collect();
         let (words, meaning) = (words.join(", "), sentence(row.meaning));
         let _ = writeln!(table, "T{{\n{words}\nT}}\t{}\tT{{\n{meaning}\nT}}", roff(row.default));
     }
-    Some(format!("{before}{begin}{table}.TE\n{end}{after}"))
+    Some(format!("{before}{begin}{table}.TE\n.ad b\n{end}{after}"))
 }
 
 /// `barrier[=0|1]`: what is typed is bold, `<N>` is slanted, brackets and bars are neither.
@@ -91,7 +91,10 @@ fn typed(word: &str) -> String {
     let mut text = String::from("\\%\\fB");
     for c in word.chars() {
         match c {
-            '[' | ']' | '|' => text.extend(["\\fR", c.encode_utf8(&mut [0; 4]), "\\fB"]),
+            '[' => text.push_str("\\fR[\\fB"),
+            ']' => text.push_str("\\fR]\\fB"),
+            // A line may end behind a bar.
+            '|' => text.push_str("\\fR|\\:\\fB"),
             '<' => text.push_str("\\fI"),
             '>' => text.push_str("\\fB"),
             '-' => text.push_str("\\-"),
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_typed_is_bold_and_what_is_filled_in_is_slanted() {
         assert_eq!(typed("sb=<N>"), "\\%\\fBsb=\\fIN\\fR");
-        assert_eq!(typed("no-x[=0|1]"), "\\%\\fBno\\-x\\fR[\\fB=0\\fR|\\fB1\\fR]\\fR");
+        assert_eq!(typed("no-x[=0|1]"), "\\%\\fBno\\-x\\fR[\\fB=0\\fR|\\:\\fB1\\fR]\\fR");
         assert_eq!(sentence("*on* of </etc>"), "\\fBon\\fR of \\fI/etc\\fR");
     }
 
