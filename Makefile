@@ -25,7 +25,7 @@ SERVER := target/$(HOST)/release/fuse4fs-server
 MAN8 := docs/mount.fuse4fs.8 docs/fuse4fs-server.8 docs/fsck.fuse4fs.8 docs/fuse4fs.service.8
 # As mount(8) asks for them, by the types in the mount table: to remount, above all.
 LINKS := mount.fuseblk.fuse4fs mount.fuse.fuse4fs
-DOCS := README.md ARCHITECTURE.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT systemd/README.md
+DOCS := README.md docs/admin.md ARCHITECTURE.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT systemd/README.md
 
 all:
 	FUSE4FS_LIBEXECDIR=$(LIBEXECDIR) $(CARGO) build --release --locked -p fuse4fs-helper
