@@ -18,7 +18,8 @@ DESTDIR ?=
 
 CARGO ?= cargo
 INSTALL ?= install
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+# Root, who installs, may have no compiler in its PATH: what was built tells then.
+HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(word 2,$(subst /, ,$(wildcard target/*/release/fuse4fs-server))))
 # The server runs in an empty root, so nothing of it may be loaded at run time.
 STATIC := --target $(HOST) --config "target.$(HOST).rustflags=['-C','target-feature=+crt-static']"
 SERVER := target/$(HOST)/release/fuse4fs-server
