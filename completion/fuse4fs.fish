@@ -81,6 +81,8 @@ function __fuse4fs_words
         writeback_cache=off 'the kernel collects writes' \
         read_ahead_kb= 'KiB that the kernel reads ahead, up to 65536' \
         max_ratio= 'percent of the machine\'s limit for unwritten pages that this mount may use, up to 100' \
+        cache_size= 'what the server may keep of the disk\'s metadata while the machine is short of memory, 1M to 768M' \
+        cache_max= 'what it may keep else, 1M to 768M' \
         admin_ioctls 'root\'s processes may use ioctls that ext4 ties to CAP_SYS_ADMIN, which a FUSE server cannot see' \
         log_level=error 'how much the server logs' \
         log_level=warn 'how much the server logs' \

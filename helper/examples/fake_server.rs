@@ -133,6 +133,7 @@ impl Fake {
                 (true, true) => EROFS,
                 (false, _) => ENOSYS,
             },
+            readable: if self.is("root-is-lost") { 1 } else { u32::MAX },
             sync: Duration::from_millis(if self.is("syncs-slowly") { 700 } else { 0 }),
         };
         serve(&mut fuse, &root);
@@ -144,7 +145,7 @@ impl Fake {
     fn welcome(&self) {
         let mut welcome = Welcome {
             magic: MAGIC,
-            version: 2,
+            version: 3,
             features: Features(0),
             server: Text::lossy(self.server),
         };
@@ -253,6 +254,7 @@ const IOCTL: u32 = 39;
 const BATCH_FORGET: u32 = 42;
 const SYNCFS: u32 = 50;
 
+const EIO: i32 = 5;
 const EROFS: i32 = 30;
 const ENOSYS: i32 = 38;
 
@@ -294,6 +296,8 @@ fn initialise(fuse: &mut File) {
 
 /// How the empty directory answers.
 struct Root {
+    /// How often its attributes are told; EIO after that.
+    readable: u32,
     /// The error of every ioctl, or 0.
     ioctl: i32,
     /// How long SYNCFS takes.
@@ -302,9 +306,14 @@ struct Root {
 
 /// Until the mount is gone; DESTROY is left to be answered.
 fn serve(fuse: &mut File, root: &Root) {
+    let mut readable = root.readable;
     while let Some((opcode, unique, command)) = request(fuse) {
         match opcode {
-            GETATTR => answer(fuse, unique, 0, &root_attributes()),
+            GETATTR if readable == 0 => answer(fuse, unique, EIO, &[]),
+            GETATTR => {
+                readable = readable.saturating_sub(1);
+                answer(fuse, unique, 0, &root_attributes());
+            }
             STATFS => answer(fuse, unique, 0, &[0; 80]),
             OPENDIR => answer(fuse, unique, 0, &[0; 16]),
             READDIR | RELEASEDIR => answer(fuse, unique, 0, &[]),

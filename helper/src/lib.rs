@@ -12,6 +12,7 @@ mod facts;
 mod fusermount;
 mod handover;
 mod image;
+mod memory;
 mod mount;
 mod options;
 mod policy;

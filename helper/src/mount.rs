@@ -17,6 +17,7 @@ use crate::connect;
 use crate::facts;
 use crate::handover::Handover;
 use crate::image;
+use crate::memory;
 use crate::options::Options;
 use crate::policy::{self, Facts, Plan};
 use crate::remount;
@@ -193,7 +194,8 @@ impl Job<'_> {
         if session.state.is_group {
             handover.add_load();
         }
-        let session = session.request(self.request(&handover, device)?, &handover.fds())?;
+        let request = self.request(&handover, device, session.state.server_pid)?;
+        let session = session.request(request, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(handover);
         let session = session.verdict(|phase, done, total| {
@@ -225,14 +227,23 @@ impl Job<'_> {
         Session::new(contact, interruptions, self.options.server_timeout).greet()
     }
 
-    fn request(&self, handover: &Handover, device: &Device) -> Result<MountRequest, Failure> {
+    fn request(
+        &self,
+        handover: &Handover,
+        device: &Device,
+        server_pid: i32,
+    ) -> Result<MountRequest, Failure> {
         Ok(MountRequest {
             fds: handover.roles()?,
             device_name: Text::lossy(&device.name),
             read_only: self.plan.read_only,
             request_timeout: self.plan.request_timeout,
             log_level: self.plan.log_level,
-            serving: ServingOptions { cpus: facts::cpus(), ..self.plan.serving.clone() },
+            serving: ServingOptions {
+                cpus: facts::cpus(),
+                cache: memory::cache(self.options.cache, server_pid),
+                ..self.plan.serving.clone()
+            },
             engine: EngineOptions {
                 mount_point: Text::lossy(&self.target.path().to_string_lossy()),
                 ..self.plan.engine.clone()

@@ -3,11 +3,16 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use crate::policy::Plan;
 use crate::report::{Explain, Failure};
 use crate::superblock::{self, Created, Device, SUBTYPE};
 use crate::sys::{ioctl, vfs};
 use crate::waiter::Waiter;
+
+/// What the kernel says of a connection whose server has closed it, or that was aborted.
+const HUNG_UP: [i32; 2] = [Errno::NOTCONN.raw_os_error(), Errno::CONNABORTED.raw_os_error()];
 
 /// A further mount, attached nowhere.
 #[derive(Debug)]
@@ -41,8 +46,9 @@ pub(crate) fn mount(plan: &Plan, device: &Device, waiter: &Waiter<'_>) -> Result
         None => return Err(Failure::mount("cannot look at the existing mount of the device")),
     }
     match waiter.ask_for_root(&mount)? {
-        Some(0) => {}
-        Some(_) => return Ok(Found::Ended),
+        Some(errno) if HUNG_UP.contains(&i32::from(errno)) => return Ok(Found::Ended),
+        // With an error, perhaps: a root that cannot be read any more is the same by both mounts.
+        Some(_) => {}
         None => return Err(silent()),
     }
     let tightened = !plan.read_only && writes_nothing(&mount, waiter)?;

@@ -14,6 +14,7 @@ use crate::connect;
 use crate::facts;
 use crate::fusermount;
 use crate::handover::Handover;
+use crate::memory;
 use crate::mount::TIGHTENED;
 use crate::options::{Options, ServerChoice};
 use crate::policy;
@@ -133,7 +134,11 @@ impl Job<'_> {
             read_only: self.read_only,
             request_timeout: self.options.request_timeout,
             log_level: self.options.log_level,
-            serving: ServingOptions { cpus: facts::cpus(), ..self.options.serving.clone() },
+            serving: ServingOptions {
+                cpus: facts::cpus(),
+                cache: memory::cache(self.options.cache, session.state.server_pid),
+                ..self.options.serving.clone()
+            },
             engine: EngineOptions {
                 mount_point: Text::lossy(&self.target.to_string_lossy()),
                 ..self.options.engine.clone()

@@ -117,6 +117,21 @@ fn a_mount_whose_server_has_ended_is_in_the_way_of_another_and_that_is_said() {
 }
 
 #[test]
+fn a_mount_whose_root_cannot_be_read_any_more_is_shared_all_the_same() {
+    let mut place = Place::with_server("root-is-lost");
+    fs::create_dir(place.path("other")).unwrap();
+    place.mount(&place.spawn()).nothing();
+    let options = place.spawn();
+    let second =
+        run(Command::new(MOUNT).arg(place.image()).arg(place.path("other")).args(["-o", &options]));
+    second.nothing();
+    assert_eq!((place.servers(), place.mounts().len()), (1, 2));
+    assert_eq!(run(Command::new("umount").arg(place.path("other"))).code, Some(0));
+    place.unmount();
+    place.is_clean();
+}
+
+#[test]
 fn many_mounts_at_once_have_one_server() {
     let mut place = good();
     let directories: Vec<_> = (0..6).map(|n| place.path(&format!("d{n}"))).collect();
@@ -346,10 +361,10 @@ fn a_check_tells_who_serves_and_how() {
     let said = check(&place.spawn());
     assert_eq!(said.code, Some(0), "{said:?}");
     let server = place.server.display().to_string();
-    assert_eq!(said.stdout, format!("fake-server 0, protocol 2, by {server}\n"));
+    assert_eq!(said.stdout, format!("fake-server 0, protocol 3, by {server}\n"));
     let options = place.systemd();
     let said = check(&options);
-    assert!(said.stdout.contains("protocol 2, by systemd (/"), "{said:?}");
+    assert!(said.stdout.contains("protocol 3, by systemd (/"), "{said:?}");
     check("server=systemd:/nowhere").one_line(1, "no server at /nowhere");
     place.is_clean();
 }

@@ -264,7 +264,7 @@ fn where_users_may_not_have_namespaces_the_server_is_told_and_root_gets_a_clear_
     let check = ["--check", "-o", &options];
     // The fake server answers in this case only if it was started with --no-namespaces.
     let said = inside.run_as(1000, MOUNT, &check);
-    assert!(said.stdout.starts_with("fake-server 0 without namespaces, protocol 2"), "{said:?}");
+    assert!(said.stdout.starts_with("fake-server 0 without namespaces, protocol 3"), "{said:?}");
     inside.run_as(0, MOUNT, &check).one_line(1, "cannot make namespaces for the server");
     place.is_clean();
 }

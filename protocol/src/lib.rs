@@ -20,8 +20,12 @@ pub use fds::{FdList, FdRole};
 pub use ioctl::{
     IOC_GET_READ_ONLY, IOC_SET_READ_ONLY, KEY_BYTES, KEY_XATTR, SET_READ_ONLY_BYTES, SetReadOnly,
 };
-pub use limits::{MAX_BUSY_POLL, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MAX_THREADS};
+pub use limits::{
+    MAX_BUSY_POLL, MAX_CACHE, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MAX_THREADS, MIN_CACHE,
+};
 pub use message::{LogLevel, MountRequest, Phase, RefusalKind, ToHelper, ToServer};
-pub use options::{Atime, Cpus, DataMode, EngineOptions, ErrorsPolicy, ServingOptions, Switch};
+pub use options::{
+    Atime, CacheSize, Cpus, DataMode, EngineOptions, ErrorsPolicy, ServingOptions, Switch,
+};
 pub use text::{Text, TextError};
 pub use version::{Features, Hello, MAGIC, VERSION_MAX, VERSION_MIN, VersionError, Welcome};

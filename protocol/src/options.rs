@@ -29,6 +29,22 @@ pub struct Cpus {
     pub online: u16,
 }
 
+/// Bytes for what a server keeps of a disk's metadata and could read again: [`crate::MIN_CACHE`] to
+/// [`crate::MAX_CACHE`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CacheSize {
+    /// What is left to it while the machine is short of memory; not more than `most`.
+    pub least: u64,
+    /// What it grows to else.
+    pub most: u64,
+}
+
+impl Default for CacheSize {
+    fn default() -> Self {
+        Self { least: 4 << 20, most: 16 << 20 }
+    }
+}
+
 /// How the server answers the kernel.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ServingOptions {
@@ -41,6 +57,8 @@ pub struct ServingOptions {
     pub io_uring: Switch,
     /// The machine's CPUs.
     pub cpus: Cpus,
+    /// Memory for metadata.
+    pub cache: CacheSize,
     /// The kernel collects writes; read-write mounts only.
     pub writeback_cache: Switch,
     /// Answer ioctls that ext4 ties to CAP_SYS_ADMIN, though a request shows no capabilities.

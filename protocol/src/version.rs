@@ -8,9 +8,9 @@ use crate::text::Text;
 /// The first bytes of a conversation, so that a stranger on the socket is told apart at once.
 pub const MAGIC: [u8; 8] = *b"fuse4fs\0";
 /// The oldest version spoken here.
-pub const VERSION_MIN: u16 = 2;
+pub const VERSION_MIN: u16 = 3;
 /// The newest version spoken here.
-pub const VERSION_MAX: u16 = 2;
+pub const VERSION_MAX: u16 = 3;
 
 /// Optional abilities; each side offers what it has and uses what both have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -9,10 +9,10 @@
 )]
 
 use fuse4fs_protocol::{
-    Atime, CodecError, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features,
-    Hello, LogLevel, MAGIC, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MountRequest, Phase, RefusalKind,
-    ServingOptions, Switch, Text, TextError, ToHelper, ToServer, VersionError, Welcome, decode,
-    encode,
+    Atime, CacheSize, CodecError, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole,
+    Features, Hello, LogLevel, MAGIC, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MountRequest, Phase,
+    RefusalKind, ServingOptions, Switch, Text, TextError, ToHelper, ToServer, VERSION_MAX,
+    VERSION_MIN, VersionError, Welcome, decode, encode,
 };
 use proptest::prelude::*;
 
@@ -155,10 +155,11 @@ fn what_does_not_fit_a_packet_is_not_sent() {
 #[test]
 fn versions_are_agreed_or_refused() {
     let hello = |magic, min, max| Hello { magic, min, max, features: Features(0) };
-    assert_eq!(Hello::ours().negotiate(), Ok(2));
-    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(2));
+    assert_eq!(Hello::ours().negotiate(), Ok(VERSION_MAX));
+    assert_eq!(hello(MAGIC, 1, 9).negotiate(), Ok(VERSION_MAX));
     assert_eq!(hello(*b"FUSE4FS\0", 2, 2).negotiate(), Err(VersionError::Magic));
-    for (min, max) in [(3, 9), (9, 2), (0, 0), (1, 1), (2, 1)] {
+    const NEXT: u16 = VERSION_MAX + 1;
+    for (min, max) in [(NEXT, 9), (9, VERSION_MAX), (0, 0), (1, 1), (2, 1)] {
         let error = hello(MAGIC, min, max).negotiate();
         assert_eq!(error, Err(VersionError::Range { min, max }), "{min}..{max}");
     }
@@ -168,9 +169,9 @@ fn versions_are_agreed_or_refused() {
 fn a_welcome_is_checked() {
     let welcome =
         |magic, version| Welcome { magic, version, features: Features(0), server: Text::default() };
-    assert_eq!(welcome(MAGIC, 2).check(), Ok(()));
+    assert_eq!(welcome(MAGIC, VERSION_MAX).check(), Ok(()));
     assert_eq!(welcome(*b"fuse5fs\0", 1).check(), Err(VersionError::Magic));
-    for version in [0, 1, 3, u16::MAX] {
+    for version in [0, VERSION_MIN - 1, VERSION_MAX + 1, u16::MAX] {
         assert!(welcome(MAGIC, version).check().is_err());
     }
 }
@@ -209,6 +210,7 @@ fn serving() -> impl Strategy<Value = ServingOptions> {
                 busy_poll,
                 io_uring,
                 cpus: Cpus { possible: threads, online: threads / 2 },
+                cache: CacheSize { least: threads.into(), most: u64::MAX },
                 writeback_cache,
                 admin_ioctls,
                 security_context,

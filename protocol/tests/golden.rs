@@ -9,9 +9,9 @@
 )]
 
 use fuse4fs_protocol::{
-    Atime, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello, LogLevel,
-    MAGIC, MountRequest, Phase, RefusalKind, ServingOptions, Switch, Text, ToHelper, ToServer,
-    Welcome, decode, encode,
+    Atime, CacheSize, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello,
+    LogLevel, MAGIC, MountRequest, Phase, RefusalKind, ServingOptions, Switch, Text, ToHelper,
+    ToServer, Welcome, decode, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,11 +54,11 @@ fn welcome() {
     is(
         &ToHelper::Welcome(Welcome {
             magic: MAGIC,
-            version: 2,
+            version: 3,
             features: Features(3),
             server: Text::lossy("0.1.0"),
         }),
-        "00000000 6675736534667300 0002 0000000000000003
+        "00000000 6675736534667300 0003 0000000000000003
          0000000000000005 302e312e30 ; 0.1.0",
     );
 }
@@ -94,6 +94,7 @@ fn a_mount_with_everything() {
          01 00000032       ; busy_poll, µs
          00000001          ; io_uring on
          00f0 0004         ; possible and online CPUs
+         0000000000400000 0000000020000000 ; bytes of the cache, least and most
          00000002          ; writeback_cache off
          01 01             ; admin_ioctls, security_context
          01                ; noload
@@ -123,6 +124,7 @@ fn serving_with_everything() -> ServingOptions {
         busy_poll: Some(50),
         io_uring: Switch::On,
         cpus: Cpus { possible: 240, online: 4 },
+        cache: CacheSize { least: 1 << 22, most: 1 << 29 },
         writeback_cache: Switch::Off,
         admin_ioctls: true,
         security_context: true,
@@ -169,7 +171,9 @@ fn a_mount_with_defaults() {
             engine: EngineOptions::default(),
         }),
         "00000001 0000000000000000 0000000000000000 00 00000000 00000002
-         0000 00 00000000 0000 0000 00000000 00 00 ; serving
+         0000 00 00000000 0000 0000 ; threads to CPUs
+         0000000000400000 0000000001000000 ; cache
+         00000000 00 00 ; writeback_cache to security_context
          00 00 00 00                 ; noload, superblock, errors, minixdf
          00 00 00 00 00 00 00 00     ; data to auto_da_alloc
          00 00 00 00                 ; max_dir_size_kb to acl

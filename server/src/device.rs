@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use fuse4fs_ext4::device::BlockDevice;
 use parking_lot::RwLock;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::sys::begin_writeback;
@@ -229,6 +230,19 @@ impl BlockDevice for Device {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let len = range.end.saturating_sub(range.start);
         Ok(rustix::fs::fallocate(fd.as_ref().ok_or_else(closed)?, flags, range.start, len)?)
+    }
+
+    /// By fadvise(2). Not by who may not wait: the device's queue may be full.
+    fn prefetch(&self, range: Range<u64>) {
+        if hurries() {
+            return;
+        }
+        let fd = self.fd.read();
+        let len = NonZeroU64::new(range.end.saturating_sub(range.start));
+        if let (Some(fd), Some(len)) = (fd.as_ref(), len) {
+            // No more than a wish.
+            let _ = rustix::fs::fadvise(fd, range.start, Some(len), Advice::WillNeed);
+        }
     }
 
     fn may_wait(&self) -> bool {

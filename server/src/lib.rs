@@ -104,6 +104,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let socket = socket(surroundings).map_err(Reason::Socket)?;
     let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
     log::start(request.log_level);
+    sys::share_heap();
     let mut handed = clone_channels(handed);
     let rings = match prepare_rings(&request, &mut handed) {
         Ok(rings) => rings,

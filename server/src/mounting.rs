@@ -27,8 +27,6 @@ use crate::sandbox::Confined;
 use crate::session::{Conversation, Handed, SessionError};
 use crate::sys::BlockedSignal;
 
-/// Bytes of metadata that stay in memory.
-const CACHE_BYTES: u64 = 16 << 20;
 /// What fs.fuse.max_pages_limit is if nobody changed it, and on kernels that do not have it.
 const MAX_PAGES_USUAL: u16 = 256;
 /// 4 MiB: where somebody raised the limit further, so many pages are enough.
@@ -335,7 +333,7 @@ fn options(request: &MountRequest, journal: Option<Arc<dyn BlockDevice>>) -> Mou
         noload: engine.noload,
         superblock: engine.superblock,
         journal,
-        cache_bytes: CACHE_BYTES,
+        cache_bytes: request.serving.cache.most,
         writing: WriteOptions {
             barrier: engine.barrier,
             data: engine.data.map(data_mode),

@@ -10,9 +10,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use fuse4fs_protocol::{
-    CodecError, FdRole, Features, Hello, MAGIC, MAX_BUSY_POLL, MAX_FDS, MAX_MESSAGE, MAX_THREADS,
-    MountRequest, Phase, RefusalKind, ServingOptions, Text, ToHelper, ToServer, VersionError,
-    Welcome,
+    CacheSize, CodecError, FdRole, Features, Hello, MAGIC, MAX_BUSY_POLL, MAX_CACHE, MAX_FDS,
+    MAX_MESSAGE, MAX_THREADS, MIN_CACHE, MountRequest, Phase, RefusalKind, ServingOptions, Text,
+    ToHelper, ToServer, VersionError, Welcome,
 };
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -150,6 +150,10 @@ fn check_mode(role: FdRole, fd: &OwnedFd, read_only: bool) -> Result<(), Session
 
 /// Checks numbers that threads and waits are made of.
 fn check_limits(serving: &ServingOptions) -> Result<(), SessionError> {
+    let CacheSize { least, most } = serving.cache;
+    if least < MIN_CACHE || least > most || most > MAX_CACHE {
+        return Err(SessionError::Protocol("the size of the cache is out of its range"));
+    }
     if serving.threads > MAX_THREADS || serving.busy_poll.is_some_and(|us| us > MAX_BUSY_POLL) {
         return Err(SessionError::Protocol("a serving option is out of its range"));
     }

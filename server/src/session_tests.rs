@@ -1,7 +1,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use fuse4fs_protocol::{EngineOptions, FdList, LogLevel};
+use fuse4fs_protocol::{CacheSize, EngineOptions, FdList, LogLevel};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::net::{
@@ -140,7 +140,19 @@ fn serving_options_have_ranges() {
     };
     let threads = ServingOptions { threads: MAX_THREADS + 1, ..most.clone() };
     let poll = ServingOptions { busy_poll: Some(MAX_BUSY_POLL + 1), ..most.clone() };
-    for (serving, right) in [(most, true), (threads, false), (poll, false)] {
+    let cache = |least, most| ServingOptions {
+        cache: CacheSize { least, most },
+        ..ServingOptions::default()
+    };
+    let caches = [
+        (cache(MIN_CACHE, MAX_CACHE), true),
+        (cache(MIN_CACHE - 1, MAX_CACHE), false),
+        (cache(MIN_CACHE, MAX_CACHE + 1), false),
+        (cache(MAX_CACHE, MIN_CACHE), false),
+    ];
+    for (serving, right) in
+        [(most, true), (threads, false), (poll, false)].into_iter().chain(caches)
+    {
         let (helper, greeted) = greeted();
         let roles = [FdRole::Device, FdRole::Fuse];
         let request = MountRequest { serving, ..request(&roles, true) };

@@ -158,7 +158,8 @@ impl Stage<'_> {
     /// Both e2fsck and a mount make a whole of `bytes`.
     pub(crate) fn recovered(&self, bytes: &[u8], promise: Promise) -> Result<()> {
         let stuck = is_stuck(bytes.to_vec())?;
-        let by_e2fsck = mended(bytes, stuck || !self.kind.has_log())?;
+        let asks = stuck || !self.kind.has_log() || self.verb.leaves_values();
+        let by_e2fsck = mended(bytes, asks)?;
         look(by_e2fsck, |fs| self.see(fs, promise)).context("mended by e2fsck")?;
         let device = Arc::new(MemDevice::new(bytes.to_vec()));
         let fs =

@@ -5,7 +5,7 @@ use fuse4fs_ext4::{Filesystem, InodeFlags, SetAttr, SetTime, Timestamp};
 
 use crate::names::one_file;
 use crate::tools::*;
-use crate::verb::{Extent, Verb};
+use crate::verb::{Extent, UNLINK_WITH_ATTRIBUTES, Verb};
 
 const fn whole(
     name: &'static str,
@@ -61,7 +61,7 @@ pub(crate) const ALL: &[Verb] = &[
         Ok(())
     }),
     Verb {
-        name: "unlink of a file with attributes",
+        name: UNLINK_WITH_ATTRIBUTES,
         setup: labelled,
         act: |fs| unlink(fs, "file"),
         done: |fs| is_gone(fs, "file"),

@@ -21,6 +21,9 @@ pub(crate) enum Extent {
     Parts,
 }
 
+/// The one verb that makes an orphan of a file with values in inodes of their own.
+pub(crate) const UNLINK_WITH_ATTRIBUTES: &str = "unlink of a file with attributes";
+
 /// A verb with its surroundings.
 #[derive(Clone, Copy)]
 pub(crate) struct Verb {
@@ -32,6 +35,14 @@ pub(crate) struct Verb {
     /// Whether all of it was done.
     pub(crate) done: fn(&Filesystem) -> Result<()>,
     pub(crate) extent: Extent,
+}
+
+impl Verb {
+    /// Whether e2fsck may ask after a crash: it ends an orphan, but not the inodes that hold the values
+    /// of its attributes, and then finds these without a name (1.47, after the kernel's crashes too).
+    pub(crate) fn leaves_values(&self) -> bool {
+        self.name == UNLINK_WITH_ATTRIBUTES
+    }
 }
 
 /// A kind of file system.

@@ -14,7 +14,7 @@ use fuse4fs_ext4::{
     Unobserved, WriteOptions,
 };
 
-use crate::content::{self, Content};
+use crate::content::{self, Content, Summary};
 use crate::tree::{Counts, Entry, Tree, attribute};
 
 /// The flags that FS_IOC_GETFLAGS shows on ext4 (EXT4_FL_USER_VISIBLE).
@@ -102,15 +102,30 @@ pub fn for_each_directory(fs: &Filesystem, on_directory: &mut OnDirectory<'_>) -
     Ok(())
 }
 
+/// How the content of a file is summed up.
+type Summarize = fn(&dyn Content) -> Result<Summary>;
+
 /// The whole tree.
 ///
 /// # Errors
 /// The engine's, with the path.
 pub fn walk(fs: &Filesystem) -> Result<Tree> {
+    walk_with(fs, content::summarize)
+}
+
+/// As [`walk`], to be compared with trees of the same process only, in less time.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_to_compare(fs: &Filesystem) -> Result<Tree> {
+    walk_with(fs, content::compare)
+}
+
+fn walk_with(fs: &Filesystem, summarize: Summarize) -> Result<Tree> {
     let mut tree = Tree::default();
     let mut seen: HashMap<InodeNr, Entry> = HashMap::new();
     let root = fs.inode(InodeNr::ROOT)?;
-    tree.entries.insert(b".".to_vec(), describe(fs, &root)?);
+    tree.entries.insert(b".".to_vec(), describe(fs, &root, summarize)?);
     for_each_directory(fs, &mut |_, path, names| {
         for name in names.iter().filter(|name| name.name != b"." && name.name != b"..") {
             let entry = match seen.get(&name.inode) {
@@ -118,7 +133,7 @@ pub fn walk(fs: &Filesystem) -> Result<Tree> {
                 None => fs
                     .inode(name.inode)
                     .map_err(anyhow::Error::from)
-                    .and_then(|inode| describe(fs, &inode))
+                    .and_then(|inode| describe(fs, &inode, summarize))
                     .with_context(|| name.name.escape_ascii().to_string())?,
             };
             if entry.links != Some(1) {
@@ -172,12 +187,12 @@ fn nanoseconds(time: Timestamp) -> i128 {
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
 }
 
-fn describe(fs: &Filesystem, inode: &Inode) -> Result<Entry> {
+fn describe(fs: &Filesystem, inode: &Inode, summarize: Summarize) -> Result<Entry> {
     let is = |kind| inode.kind == kind;
     let shows_flags = is(FileKind::Regular) || is(FileKind::Directory);
     let has_device = is(FileKind::CharDevice) || is(FileKind::BlockDevice);
     let summary =
-        is(FileKind::Regular).then(|| content::summarize(&EngineFile { fs, inode })).transpose()?;
+        is(FileKind::Regular).then(|| summarize(&EngineFile { fs, inode })).transpose()?;
     let (content, segments) = summary.map_or((None, None), |s| (s.content, Some(s.segments)));
     Ok(Entry {
         kind: kind_name(inode.kind).to_owned(),

@@ -61,6 +61,15 @@ impl Default for Tuning {
     }
 }
 
+/// Bytes for the server's caches, where they were said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct CacheWish {
+    /// `cache_size=`
+    pub(crate) least: Option<u64>,
+    /// `cache_max=`
+    pub(crate) most: Option<u64>,
+}
+
 /// Everything that can be asked for with `-o`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Options {
@@ -76,8 +85,9 @@ pub(crate) struct Options {
     pub(crate) sizelimit: u64,
     /// `mount_point` is left empty.
     pub(crate) engine: EngineOptions,
-    /// `security_context` is left false.
+    /// `security_context` is left false, `cpus` and `cache` are left empty.
     pub(crate) serving: ServingOptions,
+    pub(crate) cache: CacheWish,
     pub(crate) tuning: Tuning,
     pub(crate) server: ServerChoice,
     pub(crate) journal_path: Option<PathBuf>,
@@ -101,6 +111,7 @@ impl Default for Options {
             sizelimit: 0,
             engine: EngineOptions::default(),
             serving: ServingOptions::default(),
+            cache: CacheWish::default(),
             tuning: Tuning::default(),
             server: ServerChoice::default(),
             journal_path: None,

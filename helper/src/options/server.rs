@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fuse4fs_protocol::{LogLevel, MAX_BUSY_POLL, MAX_THREADS};
+use fuse4fs_protocol::{LogLevel, MAX_BUSY_POLL, MAX_CACHE, MAX_THREADS, MIN_CACHE};
 
 use super::value::{bad, number, path, seconds, size, switch, up_to};
 use super::{DEFAULT_SOCKET, Options, ServerChoice};
@@ -43,6 +43,8 @@ pub(super) fn assignment(options: &mut Options, name: &str, value: &str) -> Resu
 fn tuning(options: &mut Options, name: &str, value: &str) -> Result<bool, Failure> {
     let serving = &mut options.serving;
     match name {
+        "cache_size" => options.cache.least = Some(cache(name, value)?),
+        "cache_max" => options.cache.most = Some(cache(name, value)?),
         "threads" => {
             let threads = up_to(name, value, MAX_THREADS.into())?;
             serving.threads = u16::try_from(threads).unwrap_or(MAX_THREADS);
@@ -58,6 +60,14 @@ fn tuning(options: &mut Options, name: &str, value: &str) -> Result<bool, Failur
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+fn cache(name: &str, value: &str) -> Result<u64, Failure> {
+    let bytes = size(name, value)?;
+    if (MIN_CACHE..=MAX_CACHE).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(bad(name, value, &format!("{}M to {}M is possible", MIN_CACHE >> 20, MAX_CACHE >> 20)))
 }
 
 fn log_level(value: &str) -> Result<LogLevel, Failure> {

@@ -169,6 +169,19 @@ pub const SERVER: &[Row] = &[
          100; as much memory can a server that is stuck keep busy",
     ),
     row(
+        &["cache_size=<BYTES>"],
+        "4M",
+        "what the server may keep of the disk's metadata while the machine is short of memory, 1M to \
+         768M",
+    ),
+    row(
+        &["cache_max=<BYTES>"],
+        "by memory",
+        "what it may keep else, 1M to 768M; if not said a sixteenth of the machine's memory, 8M to \
+         512M, and no more than half of what control groups allow to the server. File contents are \
+         in the kernel's page cache and do not count",
+    ),
+    row(
         &["admin_ioctls"],
         "off",
         "root's processes may use ioctls that ext4 ties to CAP_SYS_ADMIN, which a FUSE server \
@@ -198,6 +211,7 @@ mod tests {
         let filled = values.trim_end_matches(']').split('|').map(|value| {
             let value = value.replace("<SOCKET>", "/x").replace("<PROGRAM>", "/x");
             let value = value.replace("<FILE>", "/x").replace("<DEVICE>", "/x");
+            let value = value.replace("<BYTES>", "4M");
             let value = if value.starts_with('<') { "30".to_owned() } else { value };
             format!("{}={value}", bare.unwrap_or(name))
         });

@@ -1,4 +1,4 @@
-use fuse4fs_protocol::{Atime, Cpus, DataMode, ErrorsPolicy, Switch};
+use fuse4fs_protocol::{Atime, CacheSize, Cpus, DataMode, ErrorsPolicy, Switch};
 
 use super::*;
 use crate::report::Exit;
@@ -186,6 +186,7 @@ fn serving_and_tuning_have_defaults_and_bounds() {
         busy_poll: Some(1000),
         io_uring: Switch::Off,
         cpus: Cpus::default(),
+        cache: CacheSize::default(),
         writeback_cache: Switch::On,
         admin_ioctls: true,
         security_context: false,
@@ -193,6 +194,16 @@ fn serving_and_tuning_have_defaults_and_bounds() {
     assert_eq!(options.serving, expected);
     assert_eq!(options.tuning, Tuning { read_ahead_kib: 0, max_ratio: 100 });
     assert_eq!(parse("busy_poll=7,busy_poll=auto").unwrap().serving.busy_poll, None);
+}
+
+#[test]
+fn caches_have_a_size_in_bounds() {
+    assert_eq!(parse("rw").unwrap().cache, CacheWish::default());
+    let wish = parse("cache_size=2M,cache_max=512m").unwrap().cache;
+    assert_eq!(wish, CacheWish { least: Some(2 << 20), most: Some(512 << 20) });
+    for wrong in ["cache_size=0", "cache_size=1048575", "cache_max=769M", "cache_max=much"] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct MountOptions {
     pub superblock: Option<u64>,
     /// The journal's device, for file systems that keep it elsewhere.
     pub journal: Option<Arc<dyn BlockDevice>>,
-    /// Budget of the metadata cache in bytes.
+    /// Bytes that clean metadata may take in memory; see [`Filesystem::set_cache_budget`].
     pub cache_bytes: u64,
     /// What counts for writable mounts, mostly.
     pub writing: WriteOptions,
@@ -141,6 +141,23 @@ impl Filesystem {
             JMODE_WBACK => DataMode::Writeback,
             _ => DataMode::Ordered,
         })
+    }
+
+    /// Bytes that what could be read again takes: clean metadata blocks and decoded inodes.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        self.volume.memory().used()
+    }
+
+    /// Bytes that it may take: most of the budget.
+    #[must_use]
+    pub fn cache_capacity(&self) -> u64 {
+        self.volume.memory().capacity()
+    }
+
+    /// From now on that takes at most about `bytes`; what is too much is dropped at once.
+    pub fn set_cache_budget(&self, bytes: u64) {
+        self.volume.memory().set_budget(bytes);
     }
 
     /// Corruption that verbs met and got around since the last call (a broken directory index that

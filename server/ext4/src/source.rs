@@ -46,6 +46,13 @@ impl Source {
         first.get().checked_mul(self.block_size.into())?.checked_add(skip.into())
     }
 
+    /// Has the device begin to read `count` blocks from `first` on.
+    pub(crate) fn prefetch(&self, first: BlockNr, count: u64) {
+        let size = u64::from(self.block_size);
+        let start = first.get().saturating_mul(size);
+        self.device.prefetch(start..start.saturating_add(count.saturating_mul(size)));
+    }
+
     /// Reads `into.len()` bytes starting `skip` bytes into `first`, across as many blocks as it
     /// takes; parts that the log holds come from there. The caller has checked the range.
     pub(crate) fn read(&self, first: BlockNr, skip: u32, into: &mut [u8]) -> Result<()> {

@@ -7,11 +7,12 @@
 use std::time::{Duration, Instant};
 
 use crate::alloc;
-use crate::cache::Block;
+use crate::cache::{Ahead, Block};
 use crate::device::would_wait;
 use crate::disk::superblock::RawSuperblock;
 use crate::error::{Error, IoOp, Place, Refusal, Result};
 use crate::ids::{BlockNr, Tid};
+use crate::journal::{Checkpoint, IDLE};
 use crate::volume::Volume;
 
 /// EIO, as the log's superblock and the kernel count.
@@ -66,20 +67,39 @@ impl Volume {
         self.fsync(self.running_tid())
     }
 
-    /// Commits if the running transaction is older than `interval` or someone asked for it, and writes
-    /// home what should be. When to ask again.
+    /// Does what is due: commits if the running transaction is older than `interval` or someone asked
+    /// for it, writes home what should be, and makes durable what was written past the log, so that an
+    /// idle file system is all on the device within seconds. When to ask again.
     ///
     /// # Errors
     /// As [`Volume::commit`].
     pub(crate) fn commit_if_due(&self, now: Instant, interval: Duration) -> Result<Instant> {
-        let (since, wanted) = self.journal().age();
-        let due = since.unwrap_or(now).checked_add(interval).unwrap_or(now);
-        if since.is_some() && (wanted || due <= now) {
-            self.commit(self.running_tid())?;
-            self.aborting(self.journal().checkpoint(self.blocks(), false))?;
-            return Ok(now.checked_add(interval).unwrap_or(now));
+        let later = |from: Instant, by| from.checked_add(by).unwrap_or(now);
+        if !self.journal().has_log() {
+            if self.has_unwritten() {
+                self.write_home()?;
+            }
+            return Ok(later(now, interval));
         }
-        Ok(due)
+        let (since, wanted) = self.journal().age();
+        let due = later(since.unwrap_or(now), interval);
+        let commits = since.is_some() && (wanted || due <= now);
+        if commits {
+            self.commit(self.running_tid())?;
+        } else if since.is_none() && self.superblock.is_unflushed() {
+            // File data without any change to metadata: it was overwritten, with lazytime.
+            self.aborting(self.blocks().flush())?;
+        }
+        let what = Checkpoint::AsDue(now);
+        let left = self.aborting(self.journal().checkpoint(self.blocks(), what))?;
+        let next = if since.is_none() || commits { later(now, interval) } else { due };
+        Ok(if left { next.min(later(now, IDLE)) } else { next })
+    }
+
+    /// Whether there is anything that the device does not hold, where there is no log.
+    fn has_unwritten(&self) -> bool {
+        let superblock = &self.superblock;
+        !self.blocks().are_home() || superblock.is_waiting() || superblock.is_unflushed()
     }
 
     /// Writes all committed changes home, or all changes where there is no log.
@@ -90,7 +110,8 @@ impl Volume {
         self.must_wait()?;
         if self.journal().has_log() {
             self.commit(self.running_tid())?;
-            return self.aborting(self.journal().checkpoint(self.blocks(), true));
+            let what = Checkpoint::All;
+            return self.aborting(self.journal().checkpoint(self.blocks(), what)).map(drop);
         }
         self.count_free();
         if self.superblock.is_waiting() {
@@ -175,7 +196,7 @@ impl Volume {
         let committed = self.blocks().committed_version(nr, self.committed_tid());
         let block = match committed {
             Some(version) => version.block,
-            None => self.blocks().newest(nr)?,
+            None => self.blocks().newest(nr, Ahead::NOTHING)?,
         };
         let mut bytes: Box<[u8]> = block.bytes().into();
         self.superblock.edit(&mut bytes, |raw| {

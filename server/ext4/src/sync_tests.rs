@@ -1,16 +1,18 @@
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::WriteKind;
 use crate::device::{BlockDevice, MemDevice};
 use crate::error::{CorruptKind, Unmountable};
-use crate::filesystem::{DataMode, ErrorPolicy, Filesystem, MountOptions};
+use crate::filesystem::{DataMode, ErrorPolicy, Filesystem, MountOptions, WriteOptions};
 use crate::handle::Credits;
 use crate::ids::InodeNr;
 use crate::inode;
-use crate::observer::Unobserved;
+use crate::observer::{Notice, Observer, Unobserved};
+use crate::rules::Rules;
 use crate::testing::{
     Hurried, ROOT, fsck_bytes, mkfs, mounted, new_file, preened, volume_on, writable,
 };
@@ -61,6 +63,67 @@ fn who_may_not_wait_does_not_commit_and_the_journal_goes_on() {
         set_root_uid(&filesystem, 8);
         filesystem.unmount().unwrap();
         assert_eq!(root_uid(device.contents()), 8);
+    }
+}
+
+/// Does what is due for `seconds`, in no time.
+fn idle(filesystem: &Filesystem, seconds: u64) {
+    let mut now = Instant::now();
+    let end = now + Duration::from_secs(seconds);
+    while now < end {
+        now = filesystem.commit_if_due(now).unwrap().max(now + Duration::from_millis(1));
+    }
+}
+
+/// Counts transactions that were replayed.
+#[derive(Debug, Default)]
+struct Replayed(AtomicU32);
+
+impl Observer for Replayed {
+    fn notice(&self, notice: Notice) {
+        if let Notice::Replayed { transactions } = notice {
+            self.0.fetch_add(transactions, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn an_idle_file_system_is_all_home_within_ten_seconds() {
+    for options in KINDS.iter().copied().chain([&["-t", "ext2"][..]]) {
+        let device = mkfs(32768, options);
+        let rules = Rules { lazytime: true, ..Rules::default() };
+        let writing = WriteOptions { rules, ..WriteOptions::default() };
+        let options = MountOptions { writing, ..writable() };
+        let filesystem = Filesystem::mount(device.clone(), &options, &Unobserved).unwrap();
+        let replays = |bytes| {
+            let options = MountOptions { read_only: true, ..writable() };
+            let replayed = Replayed::default();
+            let found = Filesystem::mount(Arc::new(MemDevice::new(bytes)), &options, &replayed);
+            (found.unwrap(), replayed.0.load(Ordering::Relaxed))
+        };
+        let nr = new_file(&filesystem, b"file");
+        let direct = WriteKind::Direct { kill_set_id: false };
+        let write = |byte| filesystem.write(&ROOT, nr, direct, (0, &[byte; 4096])).unwrap();
+        write(1);
+        if filesystem.volume.journal().has_log() {
+            filesystem.volume.sync().unwrap();
+            assert_eq!(replays(device.contents()).1, 1, "a crash before it is idle");
+        }
+        idle(&filesystem, 10);
+        assert!(
+            !filesystem.volume.superblock.is_unflushed() && filesystem.volume.blocks().are_home()
+        );
+        // Another content changes no metadata but times.
+        write(2);
+        idle(&filesystem, 10);
+        assert!(
+            !filesystem.volume.superblock.is_unflushed() && filesystem.volume.blocks().are_home()
+        );
+        let (found, transactions) = replays(device.contents());
+        assert_eq!(transactions, 0, "{options:?}");
+        let mut bytes = [0; 4096];
+        found.read(&found.inode(nr).unwrap(), 0, &mut bytes).unwrap();
+        assert_eq!(bytes, [2; 4096]);
     }
 }
 

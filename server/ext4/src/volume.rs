@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::alloc::Space;
-use crate::cache::{Block, Blocks};
+use crate::cache::{Ahead, Block, Blocks, Memory};
 use crate::edits::Edits;
 use crate::error::{CorruptKind, Error, IoOp, Place, Refusal, Result};
 use crate::geometry::Geometry;
@@ -22,11 +22,13 @@ use crate::sharing::Sharing;
 use crate::source::Source;
 use crate::superblock::Live;
 
+/// Bytes of committed blocks that memory holds at most before they are written home.
+const PINNED: u64 = 32 << 20;
+
 /// One mounted file system, below the verbs.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) geometry: Geometry,
-    pub(crate) inodes: inode::Cache,
     /// What fsync has to wait for.
     pub(crate) changed: inode::Changed,
     /// Access times on their way to the disk.
@@ -64,13 +66,11 @@ pub(crate) struct Volume {
 impl Volume {
     /// A volume whose changes go home only when [`Volume::write_home`] is called.
     pub(crate) fn new(geometry: Geometry, source: Source, cache_bytes: u64) -> Self {
-        // Decoded inodes are a fraction of the blocks they come from.
-        let inodes = inode::Cache::new(cache_bytes / 4);
-        let blocks = Blocks::new(source, cache_bytes.saturating_sub(cache_bytes / 4));
+        let blocks = Blocks::new(source, cache_bytes);
         let superblock = Live::primary(&geometry);
+        let journal = Journal::unlogged(cache_bytes.min(PINNED), geometry.block_size);
         Self {
             geometry,
-            inodes,
             changed: inode::Changed::default(),
             lazy: inode::Lazy::default(),
             rules: Rules::default(),
@@ -84,7 +84,7 @@ impl Volume {
             superblock,
             edits: Edits::default(),
             blocks,
-            journal: Journal::unlogged(),
+            journal,
             journals_data: false,
             cache_bytes,
             #[cfg(test)]
@@ -101,7 +101,7 @@ impl Volume {
 
     /// Bytes of committed blocks that memory holds before they are written home.
     pub(crate) fn pinned_bytes(&self) -> u64 {
-        self.cache_bytes
+        self.cache_bytes.min(PINNED)
     }
 
     pub(crate) fn block_size(&self) -> u32 {
@@ -115,6 +115,11 @@ impl Volume {
     /// Gives up the volume for its source.
     pub(crate) fn into_source(self) -> Source {
         self.blocks.into_source()
+    }
+
+    /// What could be read again.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.blocks.clean()
     }
 
     /// For handles, commits and checkpoints.
@@ -147,8 +152,17 @@ impl Volume {
     /// # Errors
     /// [`CorruptKind::BlockRange`] if a pointer on the disk led outside the file system; I/O errors.
     pub(crate) fn metadata(&self, nr: BlockNr) -> Result<Arc<Block>> {
+        self.metadata_among(nr, Ahead::NOTHING)
+    }
+
+    /// As [`Volume::metadata`]. If the block has to be read, what is `ahead` is prefetched, wherever that
+    /// may be: nothing is believed of what was not checked.
+    ///
+    /// # Errors
+    /// As [`Volume::metadata`].
+    pub(crate) fn metadata_among(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
         self.check_range(nr, 1)?;
-        self.blocks.newest(nr)
+        self.blocks.newest(nr, ahead)
     }
 
     /// Keeps damage that a verb got around for the log, see [`Notices`].
@@ -200,8 +214,12 @@ impl Volume {
             let index = in_memory(block.nr().get().saturating_sub(first.get()));
             let start = index.saturating_mul(size);
             let before = skip.saturating_sub(start);
-            let to = into.iter_mut().skip(start.saturating_sub(skip));
-            to.zip(block.bytes().iter().skip(before)).for_each(|(to, from)| *to = *from);
+            let to = into.get_mut(start.saturating_sub(skip)..).unwrap_or_default();
+            let from = block.bytes().get(before..).unwrap_or_default();
+            let len = to.len().min(from.len());
+            if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
+                to.copy_from_slice(from);
+            }
         }
         Ok(())
     }

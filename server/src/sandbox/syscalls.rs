@@ -116,6 +116,8 @@ fn conditional() -> Result<Vec<(libc::c_long, SeccompRule)>, seccompiler::Error>
         (libc::SYS_clone, argument(0, thread | vfork, thread)?),
         // A discard, which neither writes zeros one by one nor makes a file longer.
         (libc::SYS_fallocate, argument(1, u64::MAX, punch)?),
+        // Reading ahead; other advice could drop what others have in the page cache.
+        (libc::SYS_fadvise64, argument(3, u64::MAX, bits(libc::POSIX_FADV_WILLNEED))?),
         // A thread's own CPU: those that serve a ring stay where its requests are made.
         (libc::SYS_sched_setaffinity, argument(0, u64::MAX, 0)?),
         // A thread's own class, and only the lowest, which it cannot leave.

@@ -18,6 +18,14 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has all threads share one heap: what one of them freed another can use, so that the cache takes no more
+/// memory than it counts. Called before the first thread.
+pub(crate) fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes two numbers and changes how later allocations are made.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Takes a descriptor that was inherited across execve, and sets FD_CLOEXEC on it.
 ///
 /// # Errors

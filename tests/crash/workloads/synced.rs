@@ -28,6 +28,12 @@ pub(super) const ALL: &[Workload] = &[
         whole: true,
     },
     Workload {
+        name: "a crash keeps what was done ten seconds ago",
+        prepare: nothing,
+        work: pauses,
+        whole: true,
+    },
+    Workload {
         name: "a crash keeps what administrators did",
         prepare: nothing,
         work: administrate,
@@ -62,6 +68,27 @@ fn some(recorder: &Recorder<'_>) -> Result<()> {
         // Nothing new in it: a flush at most.
         if step % 7 == 0 {
             recorder.fsync(nr, Synced::All)?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody syncs anything, but there are pauses.
+fn pauses(recorder: &Recorder<'_>) -> Result<()> {
+    let kept = recorder.file(b"kept")?;
+    recorder.write(kept, 0, &pattern(1, 0, 6000))?;
+    recorder.idle()?;
+    for step in 0..12_u64 {
+        let nr = recorder.create(ROOT, &long_name(step), FileKind::Regular)?;
+        recorder.write(nr, 0, &pattern(step as u8, 0, 3000))?;
+        // Replaces what is there.
+        let offset = step % 6 * 1000;
+        recorder.write(kept, offset, &pattern(1, offset, 1000))?;
+        if step > 2 {
+            recorder.unlink(ROOT, &long_name(step - 3))?;
+        }
+        if step % 4 == 1 {
+            recorder.idle()?;
         }
     }
     Ok(())

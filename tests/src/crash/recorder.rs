@@ -1,6 +1,7 @@
 //! A file system on a recording device, for workloads.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fuse4fs_ext4::device::Recording;
@@ -54,6 +55,20 @@ impl<'a> Recorder<'a> {
     /// The engine's.
     pub fn sync(&self) -> Result<()> {
         self.fs.sync()?;
+        self.promise_all();
+        Ok(())
+    }
+
+    /// Nothing is done for ten seconds but what the thread does that commits: all is durable then.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn idle(&self) -> Result<()> {
+        let mut now = Instant::now();
+        let end = now + Duration::from_secs(10);
+        while now < end {
+            now = self.fs.commit_if_due(now)?.max(now + Duration::from_millis(1));
+        }
         self.promise_all();
         Ok(())
     }

@@ -168,7 +168,7 @@ fn work(device: &Arc<Overlay>, how: How, sound: bool, input: &mut Input<'_>) -> 
     if fs.is_writable() {
         actor.forget_all(&fs);
     }
-    let tree = sound.then(|| engine_walk::walk(&fs));
+    let tree = sound.then(|| engine_walk::walk_to_compare(&fs));
     for found in fs.take_notices() {
         actor.note::<()>(Err(found));
     }
@@ -195,7 +195,7 @@ fn is_damage(error: &Error) -> bool {
 fn must_be_there(device: &Arc<Overlay>, how: How, tree: anyhow::Result<crate::tree::Tree>) {
     let options = MountOptions { read_only: true, ..how.options() };
     let fs = Filesystem::mount(device.clone(), &options, &Hasty).map_err(anyhow::Error::from);
-    let again = fs.and_then(|fs| engine_walk::walk(&fs));
+    let again = fs.and_then(|fs| engine_walk::walk_to_compare(&fs));
     match (tree, again) {
         (Ok(before), Ok(after)) => {
             let differences = before.differences(&after);

@@ -22,6 +22,7 @@ mod layout_tests;
 #[cfg(test)]
 mod model_tests;
 mod orlov;
+mod prefetch;
 mod reserve;
 mod search;
 mod space;

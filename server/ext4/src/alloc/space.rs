@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::claims::{Claims, Why};
+use super::prefetch::Prefetch;
 use super::reserve::Reserve;
 use super::search::length;
 use super::validity::Zones;
@@ -187,13 +188,16 @@ pub(crate) fn open(volume: &Volume, facts: &Facts) -> Result<()> {
     check_clusters(geometry)?;
     let mut zones = Zones::default();
     let mut groups = Vec::new();
+    let mut bitmaps = Prefetch::new(volume);
     group::for_each(volume, |nr, desc, bytes| {
         GroupDesc::check_checksum(nr, bytes, geometry)?;
         check_counts(nr, desc, geometry)?;
         zones.add_group(nr, desc, geometry)?;
+        bitmaps.add(desc);
         groups.push(Group::new(desc));
         Ok(())
     })?;
+    bitmaps.finish();
     zones.add_rest(volume, facts)?;
     let sum = |count: fn(&Group) -> &AtomicU32| {
         groups.iter().map(|group| u64::from(count(group).load(Ordering::Relaxed))).sum::<u64>()

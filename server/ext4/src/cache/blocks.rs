@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::dirty::{Dirty, Version};
-use super::{Block, Cache};
+use super::{Block, Memory};
 use crate::error::{Error, IoOp, Place, Result};
 use crate::ids::{BlockNr, Tid, in_memory};
 use crate::source::Source;
@@ -20,19 +20,37 @@ use crate::source::Source;
 /// Bytes that are written home while others wait for the lock.
 pub(crate) const BATCH_BYTES: u32 = 1 << 20;
 
+/// Blocks that are read together with one that is not in memory: a piece of a table or a directory, or
+/// what comes after it. In the middle of a piece it was all asked for if the block before is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ahead {
+    first: BlockNr,
+    count: u64,
+}
+
+impl Ahead {
+    /// Who knows.
+    pub(crate) const NOTHING: Self = Self { first: BlockNr::new(0), count: 0 };
+
+    /// `count` blocks from `first` on.
+    pub(crate) const fn of(first: BlockNr, count: u64) -> Self {
+        Self { first, count }
+    }
+}
+
 /// The metadata blocks of a volume.
 #[derive(Debug)]
 pub(crate) struct Blocks {
     source: Source,
-    clean: Cache,
+    clean: Memory,
     dirty: Dirty,
     home: Mutex<()>,
 }
 
 impl Blocks {
-    /// No block is in memory yet; clean ones may take about `cache_bytes`.
+    /// Nothing is in memory yet; what is clean may take about `cache_bytes`.
     pub(crate) fn new(source: Source, cache_bytes: u64) -> Self {
-        let clean = Cache::new(cache_bytes, source.block_size());
+        let clean = Memory::new(cache_bytes);
         Self { source, clean, dirty: Dirty::new(), home: Mutex::default() }
     }
 
@@ -44,15 +62,40 @@ impl Blocks {
         self.source
     }
 
+    /// What could be read again, decoded inodes included.
+    pub(crate) fn clean(&self) -> &Memory {
+        &self.clean
+    }
+
+    /// The block as the device has it, from memory or from there. If from there, the device is told that
+    /// what is `ahead` comes next.
+    fn read(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
+        self.clean.block(nr, &**self.source.device(), || {
+            if self.begins(nr, ahead) {
+                self.source.prefetch(ahead.first, ahead.count);
+            }
+            let mut bytes = vec![0; in_memory(self.source.block_size().into())];
+            self.source.read(nr, 0, &mut bytes)?;
+            Ok(Arc::new(Block::new(nr, bytes.into())))
+        })
+    }
+
+    /// Whether what is `ahead` was not asked for yet, as far as can be told by the block before `nr`.
+    fn begins(&self, nr: BlockNr, ahead: Ahead) -> bool {
+        let before = || nr.get().checked_sub(1).map(BlockNr::new);
+        ahead.count > 0
+            && (ahead.first == nr || before().is_none_or(|before| !self.clean.has_block(before)))
+    }
+
     /// The newest version of a block whose number was checked.
     ///
     /// # Errors
     /// I/O errors.
-    pub(crate) fn newest(&self, nr: BlockNr) -> Result<Arc<Block>> {
+    pub(crate) fn newest(&self, nr: BlockNr, ahead: Ahead) -> Result<Arc<Block>> {
         if let Some(block) = self.dirty.get(nr) {
             return Ok(block);
         }
-        let block = self.clean.get(&self.source, nr)?;
+        let block = self.read(nr, ahead)?;
         // It may have been changed while the device was read.
         Ok(self.dirty.get(nr).unwrap_or(block))
     }
@@ -89,7 +132,7 @@ impl Blocks {
                 }
                 shard.departures
             };
-            loaded = Some((self.clean.get(&self.source, nr)?, departures));
+            loaded = Some((self.read(nr, Ahead::NOTHING)?, departures));
         }
     }
 
@@ -121,7 +164,7 @@ impl Blocks {
             if let Some(known) = shard.blocks.get_mut(&nr) {
                 known.retain(|version| !gone(version));
             }
-            self.clean.remove(nr);
+            self.clean.drop_block(nr);
             shard.tidy(nr);
         }
     }
@@ -208,9 +251,14 @@ impl Blocks {
         let Some(known) = shard.blocks.get_mut(&nr) else { return };
         known.retain(|other| !Arc::ptr_eq(&other.block, &version.block));
         if known.newest().is_none() {
-            self.clean.insert(version.block);
+            self.clean.put_block(version.block);
         }
         shard.tidy(nr);
+    }
+
+    /// Whether nothing is newer than the device's copy.
+    pub(crate) fn are_home(&self) -> bool {
+        self.dirty.is_empty()
     }
 
     /// Writes everything home: where there is no log.
@@ -233,10 +281,14 @@ impl Blocks {
 
     /// Takes `block`, which the device holds by now and no transaction knows, as the clean version.
     pub(crate) fn refresh(&self, block: Block) {
-        self.clean.insert(Arc::new(block));
+        self.clean.put_block(Arc::new(block));
     }
 }
 
 fn follows(left: &Block, right: &Block) -> bool {
     left.nr().checked_add(1) == Some(right.nr())
 }
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

@@ -145,6 +145,11 @@ impl Dirty {
         self.shards.get(index).map(Mutex::lock)
     }
 
+    /// Whether any block is newer than the device's copy.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().blocks.is_empty())
+    }
+
     /// The numbers of all blocks that have a version, in ascending order.
     pub(crate) fn numbers(&self) -> Vec<BlockNr> {
         let mut numbers: Vec<BlockNr> = Vec::new();

@@ -1,10 +1,10 @@
-//! A device that counts what is written to it, for s_kbytes_written.
+//! A device that counts what is written to it, for s_kbytes_written, and knows whether it was flushed.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::BlockDevice;
 use crate::ids::on_disk;
@@ -13,16 +13,22 @@ use crate::ids::on_disk;
 pub(crate) struct Counted {
     device: Arc<dyn BlockDevice>,
     bytes: AtomicU64,
+    unflushed: AtomicBool,
 }
 
 impl Counted {
     pub(crate) fn new(device: Arc<dyn BlockDevice>) -> Self {
-        Self { device, bytes: AtomicU64::new(0) }
+        Self { device, bytes: AtomicU64::new(0), unflushed: AtomicBool::new(false) }
     }
 
     /// Bytes so far.
     pub(crate) fn written(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was written and not flushed since.
+    pub(crate) fn is_unflushed(&self) -> bool {
+        self.unflushed.load(Ordering::Acquire)
     }
 
     fn count(&self, bytes: usize) {
@@ -45,7 +51,9 @@ impl BlockDevice for Counted {
 
     fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
         self.count(from.len());
-        self.device.write_at(offset, from)
+        let result = self.device.write_at(offset, from);
+        self.unflushed.store(true, Ordering::Release);
+        result
     }
 
     fn write_through(&self, offset: u64, from: &[u8]) -> io::Result<()> {
@@ -54,7 +62,17 @@ impl BlockDevice for Counted {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.device.flush()
+        // What is written from here on may be too late for this one.
+        let unflushed = self.unflushed.swap(false, Ordering::AcqRel);
+        let result = self.device.flush();
+        if result.is_err() && unflushed {
+            self.unflushed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn prefetch(&self, range: Range<u64>) {
+        self.device.prefetch(range);
     }
 
     fn may_wait(&self) -> bool {

@@ -59,6 +59,12 @@ pub trait BlockDevice: Send + Sync {
     /// Any device error.
     fn flush(&self) -> io::Result<()>;
 
+    /// Tells the device that a range will be read soon. Advice only: it is not waited for, and no error is
+    /// told.
+    fn prefetch(&self, range: Range<u64>) {
+        let _ = range;
+    }
+
     /// Whether the calling thread may wait: for another one that reads the device at this moment or
     /// holds a lock while it does, or for a note of damage to be written. Asked when it would have to.
     /// If not, the verb fails with `WouldBlock`, as it does where [`BlockDevice::read_at`] says so, or

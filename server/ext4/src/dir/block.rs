@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Block, Role};
+use crate::cache::{Ahead, Block, Role};
 use crate::disk::dirent::{self, DirLayout};
 use crate::error::{CorruptKind, Error, Place, Result};
 use crate::features::Compat;
@@ -12,6 +12,18 @@ use crate::ids::{BlockNr, InodeNr, LogicalBlock};
 use crate::inode::{Inode, InodeFlags};
 use crate::map::{self, Mapping};
 use crate::volume::Volume;
+
+/// Neighbours that are read with a block that is not in memory (NAMEI_RA_SIZE).
+const READ_AHEAD: u32 = 8;
+
+/// The piece of the directory that `first` is in, which stands at `at`, the `len` blocks from it on
+/// being neighbours.
+fn piece(at: LogicalBlock, first: BlockNr, len: u32) -> Ahead {
+    let before = at.get().checked_rem(READ_AHEAD).unwrap_or(0);
+    let rest = len.min(READ_AHEAD.saturating_sub(before));
+    let start = BlockNr::new(first.get().saturating_sub(before.into()));
+    Ahead::of(start, before.saturating_add(rest).into())
+}
 
 /// What stands at a logical block of a directory.
 pub(super) enum DirBlock {
@@ -96,7 +108,10 @@ impl<'a> Directory<'a> {
     /// The block at `at`; the caller checks what it holds.
     pub(super) fn block(&self, at: LogicalBlock) -> Result<DirBlock> {
         match map::lookup(self.volume, self.inode, at)? {
-            Mapping::Written { first, .. } => Ok(DirBlock::There(self.volume.metadata(first)?)),
+            Mapping::Written { first, len } => {
+                let piece = piece(at, first, len);
+                Ok(DirBlock::There(self.volume.metadata_among(first, piece)?))
+            }
             Mapping::Hole { len } | Mapping::Unwritten { len, .. } => {
                 Ok(DirBlock::Hole(len.max(1)))
             }

@@ -1,60 +1,26 @@
-//! Decoded inodes by number, evicted by weight.
-//!
-//! # Locking
-//! Internally sharded; no lock is held while the device is read.
+//! Decoded inodes, as [`crate::cache::Memory`] keeps them beside the blocks they come from.
 
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
-
 use super::{Inode, InodeFlags, What, codec, encode};
-use crate::cache::get_or_load;
+use crate::cache::{Ahead, Decoded};
 use crate::disk::inode as disk;
 use crate::error::{CorruptKind, Error, Place, Refusal, Result};
 use crate::group;
 use crate::handle::Handle;
-use crate::ids::{BlockNr, InodeNr, in_memory, on_disk};
+use crate::ids::{BlockNr, InodeNr, in_memory};
 use crate::quota;
 use crate::volume::Volume;
+
+/// Blocks of an inode table that are read at once.
+const TABLE_BLOCKS: u32 = 32;
 
 /// The most bytes of a file that readers without large_file know.
 const SMALL: u64 = (1 << 31) - 1;
 
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<InodeNr, Arc<Inode>> for ByBytes {
-    fn weight(&self, _: &InodeNr, inode: &Arc<Inode>) -> u64 {
-        on_disk(inode.tail.len().saturating_add(size_of::<Inode>()).saturating_add(64))
-    }
-}
-
-/// The inodes in memory.
-pub(crate) struct Cache(QuickCache<InodeNr, Arc<Inode>, ByBytes>);
-
-impl Cache {
-    /// A cache that holds at most about `budget` bytes.
-    pub(crate) fn new(budget: u64) -> Self {
-        let items = in_memory((budget / 512).clamp(16, 1 << 20));
-        Self(QuickCache::with_weighter(items, budget, ByBytes))
-    }
-
-    /// Makes `inode` the newest version.
-    pub(super) fn put(&self, inode: Inode) {
-        self.0.insert(inode.nr, Arc::new(inode));
-    }
-
-    /// As if there were no memory for it.
-    #[cfg(test)]
-    pub(crate) fn evict(&self, nr: InodeNr) {
-        self.0.remove(&nr);
-    }
-}
-
-impl core::fmt::Debug for Cache {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("inode::Cache").field("bytes", &self.0.weight()).finish()
+impl Decoded for Inode {
+    fn bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.tail.len())
     }
 }
 
@@ -66,7 +32,7 @@ impl core::fmt::Debug for Cache {
 /// free inode, and whatever its record or its group's descriptor shows.
 pub(crate) fn get(volume: &Volume, nr: InodeNr) -> Result<Arc<Inode>> {
     let device = &**volume.source().device();
-    let inode = get_or_load(&volume.inodes.0, &nr, device, || load(volume, nr).map(Arc::new))?;
+    let inode = volume.memory().inode(nr, device, || load(volume, nr))?;
     check_links(volume, &inode)?;
     Ok(inode)
 }
@@ -92,7 +58,7 @@ fn load(volume: &Volume, nr: InodeNr) -> Result<Inode> {
 
 /// Drops the version in memory of an inode that is free now, or free still.
 pub(crate) fn forget(volume: &Volume, nr: InodeNr) {
-    volume.inodes.0.remove(&nr);
+    volume.memory().drop_inode(nr);
     volume.lazy.done(nr);
 }
 
@@ -166,7 +132,7 @@ fn store_as(handle: &mut Handle<'_>, mut newest: Inode, what: What) -> Result<()
     }
     volume.changed.note(nr, handle.tid(), what, volume.committed_tid());
     volume.lazy.done(nr);
-    volume.inodes.put(newest);
+    volume.memory().put_inode(nr, newest);
     Ok(())
 }
 
@@ -227,10 +193,25 @@ fn on_disk_record<T>(
     take: impl FnOnce(&[u8]) -> Result<T>,
 ) -> Result<T> {
     let (block, start) = locate(volume, nr)?;
-    let block = volume.metadata(block).map_err(|error| error.at_inode(nr))?;
+    let ahead = table_around(volume, nr, block);
+    let block = volume.metadata_among(block, ahead).map_err(|error| error.at_inode(nr))?;
     let end = start.saturating_add(usize::from(volume.geometry.inode_size));
     let record = block.bytes().get(start..end).ok_or_else(|| outside(nr))?;
     take(record).map_err(|error| error.at_block(block.nr()))
+}
+
+/// The part of the inode table that is read with `block`, which holds the record of `nr`
+/// (s_inode_readahead_blks).
+fn table_around(volume: &Volume, nr: InodeNr, block: BlockNr) -> Ahead {
+    let geometry = &volume.geometry;
+    let per_block = geometry.block_size.checked_div(geometry.inode_size.into()).unwrap_or(1);
+    let Some((_, index)) = geometry.group_of_inode(nr) else { return Ahead::NOTHING };
+    let at = index.checked_div(per_block).unwrap_or(0);
+    let blocks = geometry.inodes_per_group.div_ceil(per_block.max(1));
+    let before = at.checked_rem(TABLE_BLOCKS).unwrap_or(0);
+    let first = block.get().saturating_sub(before.into());
+    let count = TABLE_BLOCKS.min(blocks.saturating_sub(at.saturating_sub(before)));
+    Ahead::of(BlockNr::new(first), count.into())
 }
 
 /// The block that holds the record of `nr`, and the byte in it where the record starts.

@@ -86,7 +86,7 @@ impl Lazy {
 pub(crate) fn set_atime_lazily(volume: &Volume, inode: &Inode) -> bool {
     let waits = volume.lazy.put(inode.nr, inode.atime);
     if waits {
-        volume.inodes.put(inode.clone());
+        volume.memory().put_inode(inode.nr, inode.clone());
     }
     waits
 }

@@ -12,8 +12,7 @@ mod lazy;
 mod locks;
 
 pub(crate) use cache::{
-    Cache, decode_on_disk, dtime, forget, get, prepare, record, set_dtime, store, store_atime,
-    store_times,
+    decode_on_disk, dtime, forget, get, prepare, record, set_dtime, store, store_atime, store_times,
 };
 pub(crate) use changed::{Changed, What};
 pub(crate) use codec::decode;

@@ -12,20 +12,25 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
-
-use core::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::log::{Contents, Log};
 use super::transactions::{Begun, Changes, Closed, Transactions};
+use super::unlogged::Unlogged;
 use crate::cache::Blocks;
 use crate::error::{Refusal, Result};
-use crate::ids::{BlockNr, Tid, on_disk};
+use crate::ids::{BlockNr, Tid, in_memory, on_disk};
 
 /// A transaction is at most this part of the log, so that there is always room for the next.
 const LOG_PARTS: u32 = 4;
+
+/// So long after the last commit what is committed goes home, so that a crash of an idle system leaves
+/// nothing to be replayed.
+pub(crate) const IDLE: Duration = Duration::from_secs(2);
+/// Nothing is in the log for longer, however busy it is (the kernel's dirty_expire_centisecs).
+const OLD: Duration = Duration::from_secs(30);
 
 /// A committed transaction that is not all home.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ struct Committed {
     /// Log blocks it takes.
     cost: u32,
     blocks: Vec<BlockNr>,
+    /// When it was committed.
+    when: Instant,
 }
 
 /// How changes become durable.
@@ -49,10 +56,15 @@ pub(crate) enum Journal {
     Logged(Box<Logged>),
 }
 
-/// Without a log there are no transactions; errors stop it all the same.
-#[derive(Debug, Default)]
-pub(crate) struct Unlogged {
-    stopped: AtomicBool,
+/// How much is written home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Checkpoint {
+    /// Everything that is committed.
+    All,
+    /// What there is reason to at this moment: everything once nothing was committed for
+    /// [`IDLE`], some of it is older than [`OLD`] or memory holds too much; some where the log is more
+    /// than half full.
+    AsDue(Instant),
 }
 
 /// A journal with a log.
@@ -71,14 +83,17 @@ pub(crate) struct Logged {
 const NO_LOG: Tid = Tid::new(0);
 
 impl Journal {
-    /// Changes are written home by [`Journal::sync`] only.
-    pub(crate) fn unlogged() -> Self {
-        Self::Unlogged(Unlogged::default())
+    /// None, where about `pinned_bytes` of changed blocks of `block_size` may be in memory.
+    pub(crate) fn unlogged(pinned_bytes: u64, block_size: u32) -> Self {
+        let most = pinned_bytes.checked_div(block_size.into()).unwrap_or(0);
+        Self::Unlogged(Unlogged::new(in_memory(most)))
     }
 
     /// A journal over an empty `log` that begins with transaction `first`.
     pub(crate) fn logged(log: Log, first: Tid, pinned_bytes: u64) -> Self {
-        let most = log.capacity().checked_div(LOG_PARTS).unwrap_or(1);
+        let in_memory = pinned_bytes.checked_div(log.block_size().into()).unwrap_or(0);
+        let in_memory = u32::try_from(in_memory).unwrap_or(u32::MAX);
+        let most = log.capacity().checked_div(LOG_PARTS).unwrap_or(1).min(in_memory);
         Self::Logged(Box::new(Logged {
             transactions: Transactions::new(first, most),
             log: Mutex::new(log),
@@ -102,18 +117,17 @@ impl Journal {
     pub(crate) fn begin(&self, credits: u32, may_wait: impl Fn() -> bool) -> Result<Begun> {
         match self {
             Self::ReadOnly => Err(Refusal::ReadOnly.into()),
-            Self::Unlogged(unlogged) if unlogged.stopped.load(Ordering::Acquire) => {
-                Err(Refusal::Aborted.into())
-            }
-            Self::Unlogged(_) => Ok(Begun::Open(NO_LOG)),
+            Self::Unlogged(unlogged) => unlogged.begin().map(|()| Begun::Open(NO_LOG)),
             Self::Logged(logged) => logged.transactions.begin(credits, may_wait),
         }
     }
 
     /// Ends a handle that had `credits` in all.
     pub(crate) fn stop(&self, credits: u32, changes: Changes) {
-        if let Self::Logged(logged) = self {
-            logged.transactions.stop(credits, changes);
+        match self {
+            Self::Logged(logged) => logged.transactions.stop(credits, changes),
+            Self::Unlogged(unlogged) => unlogged.stop(&changes),
+            Self::ReadOnly => {}
         }
     }
 
@@ -126,7 +140,7 @@ impl Journal {
     pub(crate) fn abort(&self) -> bool {
         match self {
             Self::ReadOnly => false,
-            Self::Unlogged(unlogged) => !unlogged.stopped.swap(true, Ordering::AcqRel),
+            Self::Unlogged(unlogged) => unlogged.abort(),
             Self::Logged(logged) => logged.transactions.abort(),
         }
     }
@@ -134,7 +148,7 @@ impl Journal {
     pub(crate) fn is_aborted(&self) -> bool {
         match self {
             Self::ReadOnly => false,
-            Self::Unlogged(unlogged) => unlogged.stopped.load(Ordering::Acquire),
+            Self::Unlogged(unlogged) => unlogged.is_aborted(),
             Self::Logged(logged) => logged.transactions.is_aborted(),
         }
     }
@@ -191,9 +205,8 @@ impl Journal {
     pub(crate) fn wait_until(&self, deadline: Instant) {
         match self {
             Self::Logged(logged) => logged.transactions.wait_until(deadline),
-            Self::ReadOnly | Self::Unlogged(_) => {
-                std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
-            }
+            Self::Unlogged(unlogged) => unlogged.wait_until(deadline),
+            Self::ReadOnly => {}
         }
     }
 
@@ -214,15 +227,14 @@ impl Journal {
         }
     }
 
-    /// Writes committed versions home where there is reason to: all of them, or while the log is more
-    /// than half full or memory holds too much.
+    /// Writes committed versions home. True if some are left to be written.
     ///
     /// # Errors
     /// I/O errors. The caller has to abort then.
-    pub(crate) fn checkpoint(&self, blocks: &Blocks, all: bool) -> Result<()> {
+    pub(crate) fn checkpoint(&self, blocks: &Blocks, what: Checkpoint) -> Result<bool> {
         match self {
-            Self::Logged(logged) => logged.checkpoint(blocks, all),
-            Self::ReadOnly | Self::Unlogged(_) => Ok(()),
+            Self::Logged(logged) => logged.checkpoint(blocks, what),
+            Self::ReadOnly | Self::Unlogged(_) => Ok(false),
         }
     }
 
@@ -233,11 +245,14 @@ impl Journal {
     pub(crate) fn empty(&self, blocks: &Blocks) -> Result<()> {
         match self {
             Self::Logged(logged) => {
-                logged.checkpoint(blocks, true)?;
+                logged.checkpoint(blocks, Checkpoint::All)?;
                 let next = logged.transactions.committed().next();
                 logged.log.lock().mark_empty(next)
             }
-            Self::Unlogged(_) => blocks.write_all_home(NO_LOG),
+            Self::Unlogged(unlogged) => {
+                unlogged.begin_anew();
+                blocks.write_all_home(NO_LOG)
+            }
             Self::ReadOnly => Ok(()),
         }
     }
@@ -282,6 +297,10 @@ impl Logged {
             revoked.clear();
         }
         self.make_room(log, blocks, log.cost(versions.len(), revoked.len()))?;
+        if self.pinned(blocks) > self.pinned_bytes.saturating_mul(2) {
+            self.write_home(blocks, u32::MAX)?;
+            self.advance_tail(log, blocks)?;
+        }
         let contents = Contents { tid, blocks: &versions, revoked: &revoked };
         let written = log.write(&contents)?;
         if self.orders_data && !log.is_on(blocks.source().device()) {
@@ -292,7 +311,8 @@ impl Logged {
         let committed: Vec<BlockNr> = versions.iter().map(|block| block.nr()).collect();
         blocks.committed(tid, &committed, &revoked);
         let (start, cost) = (written.start, written.cost);
-        let committed = Committed { tid, start, cost, blocks: committed };
+        let when = Instant::now();
+        let committed = Committed { tid, start, cost, blocks: committed, when };
         self.queue.lock().push_back(Arc::new(committed));
         self.transactions.set_committed(tid);
         Ok(())
@@ -311,23 +331,36 @@ impl Logged {
         Ok(())
     }
 
-    fn checkpoint(&self, blocks: &Blocks, all: bool) -> Result<()> {
-        let (used, capacity) = {
-            let log = self.log.lock();
-            (log.capacity().saturating_sub(log.free()), log.capacity())
+    /// Bytes of committed versions that are not known to be home.
+    fn pinned(&self, blocks: &Blocks) -> u64 {
+        let count: usize = self.queue.lock().iter().map(|old| old.blocks.len()).sum();
+        on_disk(count).saturating_mul(blocks.source().block_size().into())
+    }
+
+    fn checkpoint(&self, blocks: &Blocks, what: Checkpoint) -> Result<bool> {
+        let wanted = match what {
+            Checkpoint::All => u32::MAX,
+            Checkpoint::AsDue(now) => self.due(blocks, now),
         };
-        let size = u64::from(blocks.source().block_size());
-        let pinned: usize = self.queue.lock().iter().map(|old| old.blocks.len()).sum();
-        let pinned = on_disk(pinned).saturating_mul(size);
-        let wanted = if all || pinned > self.pinned_bytes {
-            u32::MAX
-        } else if used > capacity / 2 {
-            capacity / LOG_PARTS
-        } else {
-            return Ok(());
+        if wanted > 0 {
+            self.write_home(blocks, wanted)?;
+            self.advance_tail(&mut self.log.lock(), blocks)?;
+        }
+        Ok(!self.queue.lock().is_empty())
+    }
+
+    /// Log blocks to be given up.
+    fn due(&self, blocks: &Blocks, now: Instant) -> u32 {
+        let ages = {
+            let queue = self.queue.lock();
+            queue.front().zip(queue.back()).map(|(oldest, newest)| (oldest.when, newest.when))
         };
-        self.write_home(blocks, wanted)?;
-        self.advance_tail(&mut self.log.lock(), blocks)
+        if ages.is_some_and(|ages| is_due(ages, now)) || self.pinned(blocks) > self.pinned_bytes {
+            return u32::MAX;
+        }
+        let log = self.log.lock();
+        let is_full = log.free() < log.capacity() / 2;
+        if is_full { log.capacity() / LOG_PARTS } else { 0 }
     }
 
     /// Writes home what the oldest transactions changed, so many that their blocks in the log are
@@ -372,8 +405,35 @@ impl Logged {
     }
 }
 
+/// Whether what was committed between these times has to go home because of its age.
+fn is_due((oldest, newest): (Instant, Instant), now: Instant) -> bool {
+    let age = |since| now.saturating_duration_since(since);
+    age(newest) >= IDLE || age(oldest) >= OLD
+}
+
 fn in_order(mut numbers: Vec<BlockNr>) -> Vec<BlockNr> {
     numbers.sort_unstable();
     numbers.dedup();
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_go_home_once_there_are_no_more_or_after_a_while() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for (newest, now, due) in [
+            (0, 0, false),
+            (0, 1, false),
+            (0, 2, true),
+            (28, 29, false),
+            (29, 30, true),
+            (0, 99, true),
+        ] {
+            assert_eq!(is_due((begin, at(newest)), at(now)), due, "{newest} {now}");
+        }
+    }
 }

@@ -13,11 +13,12 @@ mod recovery;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transactions;
+mod unlogged;
 
 pub(crate) use area::{Area, MAX_BLOCKS as MAX_LOG_BLOCKS, Runs};
 pub use fast_commit::FastCommitEnd;
 pub(crate) use fast_commit::{FastCommitArea, FastCommits};
-pub(crate) use live::Journal;
+pub(crate) use live::{Checkpoint, IDLE, Journal};
 #[cfg(test)]
 pub(crate) use log::Fault;
 pub(crate) use log::Log;

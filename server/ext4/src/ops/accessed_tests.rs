@@ -88,7 +88,7 @@ fn with_lazytime_reading_writes_nothing_until_a_sync() {
     assert_eq!(filesystem.volume.running_tid(), running, "there was something to commit");
     assert!(device.contents() == before);
     // Whatever memory forgets, the time is not lost.
-    filesystem.volume.inodes.evict(nr);
+    filesystem.volume.memory().drop_inode(nr);
     assert_eq!(filesystem.inode(nr).unwrap().atime, at(10));
     filesystem.sync().unwrap();
     assert!(filesystem.volume.lazy.all().is_empty());

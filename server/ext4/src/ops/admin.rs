@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use crate::alloc;
+use crate::cache::Ahead;
 use crate::disk::superblock::text;
 use crate::error::{Error, IoOp, Place, Refusal, Result};
 use crate::filesystem::Filesystem;
@@ -34,7 +35,7 @@ impl Filesystem {
     /// Corruption and I/O errors.
     pub fn label(&self) -> Result<Vec<u8>> {
         let live = &self.volume.superblock;
-        let block = self.volume.blocks().newest(live.block())?;
+        let block = self.volume.blocks().newest(live.block(), Ahead::NOTHING)?;
         Ok(live.find(block.bytes()).map(|raw| text(&raw.volume_name)).unwrap_or_default())
     }
 

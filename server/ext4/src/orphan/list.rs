@@ -1,6 +1,7 @@
 //! The list of orphans: the superblock names the newest, and i_dtime of each names the next.
 
 use super::{Place, State};
+use crate::cache::Ahead;
 use crate::error::{CorruptKind, Error, Place as Where, Result};
 use crate::handle::Handle;
 use crate::ids::InodeNr;
@@ -50,7 +51,7 @@ fn set_newer(state: &mut State, of: Option<InodeNr>, to: Option<InodeNr>) {
 /// I/O errors.
 pub(crate) fn head(volume: &Volume) -> Result<Option<InodeNr>> {
     let superblock = &volume.superblock;
-    let block = volume.blocks().newest(superblock.block())?;
+    let block = volume.blocks().newest(superblock.block(), Ahead::NOTHING)?;
     let nr = superblock.find(block.bytes()).map_or(0, |raw| raw.last_orphan.get());
     Ok((nr != 0).then(|| InodeNr::new(nr)))
 }

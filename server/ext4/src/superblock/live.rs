@@ -139,6 +139,11 @@ impl Live {
         self.written = Some((so_far, device));
     }
 
+    /// Whether something was written to the device and not flushed since.
+    pub(crate) fn is_unflushed(&self) -> bool {
+        self.written.as_ref().is_some_and(|(_, device)| device.is_unflushed())
+    }
+
     /// The block it is in.
     pub(crate) fn block(&self) -> BlockNr {
         self.block

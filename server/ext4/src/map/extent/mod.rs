@@ -13,7 +13,7 @@ pub(super) use verbs::{convert, insert, remove, room_cost, run_around};
 use std::sync::Arc;
 
 use super::{LIMIT, Mapping, check_run};
-use crate::cache::{Block, Role};
+use crate::cache::{Ahead, Block, Role};
 use crate::disk::extent::{Entries, Extent, Node, RawExtent, RawIndex};
 use crate::error::{CorruptKind, Place, Result};
 use crate::ids::{BlockNr, LogicalBlock};
@@ -23,7 +23,8 @@ use crate::volume::Volume;
 /// What one node says about a logical block.
 enum Step {
     Found(Mapping),
-    Down(Child),
+    /// Into this node; the one after it may come next.
+    Down(Child, Option<BlockNr>),
 }
 
 /// A node to visit, and what its parent says of it.
@@ -45,13 +46,20 @@ pub(super) fn lookup(volume: &Volume, inode: &Inode, at: LogicalBlock) -> Result
     loop {
         match step {
             Step::Found(mapping) => return Ok(mapping),
-            Step::Down(child) => step = descend(volume, inode, at, child)?,
+            Step::Down(child, next) => step = descend(volume, inode, at, (child, next))?,
         }
     }
 }
 
-fn descend(volume: &Volume, inode: &Inode, at: LogicalBlock, child: Child) -> Result<Step> {
-    let block = volume.metadata(child.block)?;
+/// Goes on in `child`. Who has to read it will want the `next` node, too, if it goes on so far.
+fn descend(
+    volume: &Volume,
+    inode: &Inode,
+    at: LogicalBlock,
+    (child, next): (Child, Option<BlockNr>),
+) -> Result<Step> {
+    let ahead = next.map_or(Ahead::NOTHING, |next| Ahead::of(next, 1));
+    let block = volume.metadata_among(child.block, ahead)?;
     let node = check(volume, inode, &block, child)?;
     search(&node, at, child.limit)
 }
@@ -121,12 +129,15 @@ fn search_index(node: &Node<'_>, indexes: &[RawIndex], at: LogicalBlock, limit: 
     let after = indexes.partition_point(|index| index.block.get() <= at.get());
     let limit = indexes.get(after).map_or(limit, |next| next.block.get().min(limit));
     match after.checked_sub(1).and_then(|index| indexes.get(index)) {
-        Some(index) => Step::Down(Child {
-            block: index.child(),
-            depth: node.depth.saturating_sub(1),
-            key: LogicalBlock::new(index.block.get()),
-            limit,
-        }),
+        Some(index) => {
+            let child = Child {
+                block: index.child(),
+                depth: node.depth.saturating_sub(1),
+                key: LogicalBlock::new(index.block.get()),
+                limit,
+            };
+            Step::Down(child, indexes.get(after).map(RawIndex::child))
+        }
         None => Step::Found(hole(at, limit)),
     }
 }
