@@ -11,16 +11,22 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 MODPROBEDIR ?= $(PREFIX)/lib/modprobe.d
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR ?=
 
 CARGO ?= cargo
 INSTALL ?= install
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+# Root, who installs, may have no compiler in its PATH: what was built tells then.
+HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(word 2,$(subst /, ,$(wildcard target/*/release/fuse4fs-server))))
 # The server runs in an empty root, so nothing of it may be loaded at run time.
 STATIC := --target $(HOST) --config "target.$(HOST).rustflags=['-C','target-feature=+crt-static']"
 SERVER := target/$(HOST)/release/fuse4fs-server
-MAN8 := docs/mount.fuse4fs.8 docs/fuse4fs-server.8
-DOCS := README.md ARCHITECTURE.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT systemd/README.md
+MAN8 := docs/mount.fuse4fs.8 docs/fuse4fs-server.8 docs/fsck.fuse4fs.8 docs/fuse4fs.service.8
+# As mount(8) asks for them, by the types in the mount table: to remount, above all.
+LINKS := mount.fuseblk.fuse4fs mount.fuse.fuse4fs
+DOCS := README.md docs/admin.md ARCHITECTURE.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT systemd/README.md
 
 all:
 	FUSE4FS_LIBEXECDIR=$(LIBEXECDIR) $(CARGO) build --release --locked -p fuse4fs-helper
@@ -30,6 +36,8 @@ all:
 install:
 	if command -v $(CARGO) >/dev/null; then $(MAKE) all; else test -x $(SERVER); fi
 	$(INSTALL) -D -m 755 target/release/mount-fuse4fs $(DESTDIR)$(HELPERDIR)/mount.fuse4fs
+	for link in $(LINKS); do ln -sf mount.fuse4fs $(DESTDIR)$(HELPERDIR)/$$link || exit 1; done
+	$(INSTALL) -D -m 755 helper/fsck.fuse4fs $(DESTDIR)$(HELPERDIR)/fsck.fuse4fs
 	$(INSTALL) -D -m 755 target/release/fuse4fs $(DESTDIR)$(BINDIR)/fuse4fs
 	$(INSTALL) -D -m 755 $(SERVER) $(DESTDIR)$(LIBEXECDIR)/fuse4fs-server
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
@@ -43,6 +51,12 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	$(INSTALL) -m 644 docs/fuse4fs-errors.7 $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8/
+	for link in $(LINKS); do ln -sf mount.fuse4fs.8 $(DESTDIR)$(MANDIR)/man8/$$link.8 || exit 1; done
+	$(INSTALL) -D -m 644 completion/fuse4fs.bash $(DESTDIR)$(BASHDIR)/fuse4fs
+	ln -sf fuse4fs $(DESTDIR)$(BASHDIR)/mount.fuse4fs
+	$(INSTALL) -D -m 644 completion/_fuse4fs $(DESTDIR)$(ZSHDIR)/_fuse4fs
+	$(INSTALL) -D -m 644 completion/fuse4fs.fish $(DESTDIR)$(FISHDIR)/fuse4fs.fish
+	ln -sf fuse4fs.fish $(DESTDIR)$(FISHDIR)/mount.fuse4fs.fish
 	for f in $(DOCS); do $(INSTALL) -m 644 $$f $(DESTDIR)$(DOCDIR)/$$(echo $$f | tr / -) || exit 1; done
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then $(MAKE) activate; fi
 
@@ -56,13 +70,15 @@ activate:
 # Mounts stay until they are unmounted; their servers need no file any more.
 uninstall:
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fuse4fs.socket; fi
-	rm -f $(DESTDIR)$(HELPERDIR)/mount.fuse4fs $(DESTDIR)$(BINDIR)/fuse4fs
+	rm -f $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.fuse4fs $(LINKS) fsck.fuse4fs) $(DESTDIR)$(BINDIR)/fuse4fs
 	rm -f $(DESTDIR)$(LIBEXECDIR)/fuse4fs-server
 	rm -f $(DESTDIR)$(UNITDIR)/fuse4fs.socket $(DESTDIR)$(UNITDIR)/fuse4fs@.service
 	rm -f $(DESTDIR)$(UNITDIR)/system-fuse4fs.slice $(DESTDIR)$(SYSUSERSDIR)/fuse4fs.conf
 	rm -f $(DESTDIR)$(TMPFILESDIR)/fuse4fs.conf $(DESTDIR)$(MODPROBEDIR)/fuse4fs.conf
 	rm -f $(DESTDIR)$(MANDIR)/man1/fuse4fs.1 $(DESTDIR)$(MANDIR)/man7/fuse4fs-errors.7
-	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)) $(addsuffix .8,$(LINKS)))
+	rm -f $(addprefix $(DESTDIR)$(BASHDIR)/,fuse4fs mount.fuse4fs) $(DESTDIR)$(ZSHDIR)/_fuse4fs
+	rm -f $(addprefix $(DESTDIR)$(FISHDIR)/,fuse4fs.fish mount.fuse4fs.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 # What needs no root and no other tool than cargo.
@@ -72,6 +88,7 @@ check:
 	$(CARGO) clippy -p fuse4fs-tests --test soak --test kill --locked -- -D warnings
 	$(CARGO) xtask layers
 	$(CARGO) xtask man --check
+	$(CARGO) xtask completion --check
 	$(CARGO) xtask units
 
 test:

@@ -42,6 +42,8 @@ use std::process::ExitCode;
 use args::{Command, Invocation};
 use report::{Failure, Reporter};
 
+pub use options::table;
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use session::hear_server;

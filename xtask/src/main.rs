@@ -1,11 +1,14 @@
-//! Repository chores that need code: `cargo xtask layers|licences|units|man`.
+//! Repository chores that need code: `cargo xtask layers|licences|units|man|completion`.
 //!
 //! Each prints what it found and ends with status 1 if something is wrong.
 
+mod completion;
+mod generated;
 mod layers;
 mod licences;
 mod man;
 mod metadata;
+mod options;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +23,9 @@ Usage: cargo xtask CHORE
   layers         crates and engine modules import downwards only (ARCHITECTURE.md)
   licences       every dependency's licence and source is one that deny.toml allows
   units          systemd-analyze finds nothing wrong with the units, and little exposed
-  man [--check]  write docs/fuse4fs-errors.7 from the engine's table, or see that it is current
+  man [--check]  write docs/fuse4fs-errors.7 and the tables in docs/mount.fuse4fs.8 from those in
+                 the code, or see that they are current
+  completion [--check]  the same for what shells complete
 ";
 
 fn main() -> ExitCode {
@@ -31,8 +36,12 @@ fn main() -> ExitCode {
         ["layers"] => layers::check(&root),
         ["licences"] => licences::check(&root),
         ["units"] => units::check(&root),
-        ["man"] => man::write(&root),
-        ["man", "--check"] => man::check(&root),
+        ["man"] => man::files(&root).and_then(|files| generated::write(&root, &files)),
+        ["man", "--check"] => {
+            man::files(&root).and_then(|files| generated::check(&root, &files, "man"))
+        }
+        ["completion"] => generated::write(&root, &completion::files()),
+        ["completion", "--check"] => generated::check(&root, &completion::files(), "completion"),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

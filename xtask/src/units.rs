@@ -10,7 +10,7 @@ const EXPOSURE_CEILING: u32 = 4;
 
 /// Directives that an older systemd ignores, and the first version that knows them. They are left
 /// out of what an older systemd-analyze is shown; installed units keep them.
-const NEWER: &[(&str, u32)] = &[("SurviveFinalKillSignal=", 255)];
+const NEWER: &[(&str, u32)] = &[("SurviveFinalKillSignal=", 255), ("BindLogSockets=", 257)];
 
 const SERVICE: &str = "fuse4fs@.service";
 const UNITS: &[&str] = &["fuse4fs.socket", "system-fuse4fs.slice"];

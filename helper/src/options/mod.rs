@@ -1,11 +1,13 @@
 //! Mount options: the comma list of mount(8) and fstab(5) → [`Options`].
 //!
 //! Words are taken in order, the later wins, as in the kernel. Nothing here looks at the system.
-//! `generic` has the words of mount(8), `ext4` those of the file system, `server` our own.
+//! `generic` has the words of mount(8), `ext4` those of the file system, `server` our own; `table`
+//! tells people of them.
 
 mod ext4;
 mod generic;
 mod server;
+pub mod table;
 mod value;
 
 use std::path::PathBuf;
