@@ -23,6 +23,7 @@ use crate::disk::checksum::ChecksumSeed;
 use crate::disk::mmp::{CLEAN, FSCK, MAX_SEQ, RawMmp, SIZE};
 use crate::disk::superblock::text;
 use crate::error::{CorruptKind, Error, IoOp, Place, Result, Unmountable};
+use crate::features::Incompat;
 use crate::geometry::Geometry;
 use crate::ids::BlockNr;
 use crate::observer::Observer;
@@ -85,6 +86,77 @@ impl Drop for Claim {
     }
 }
 
+/// Who has a file system, as the block says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// e2fsck has it.
+    Fsck {
+        /// On this node, printable.
+        node: String,
+    },
+    /// It is mounted, unless that node is gone.
+    Node {
+        /// The node's name, printable.
+        node: String,
+        /// What it calls the device.
+        device: String,
+        /// When it wrote last by its own clock, in seconds since 1970.
+        time: u64,
+    },
+}
+
+/// Looks who has the file system on `device`; none without protection.
+///
+/// # Errors
+/// Inside: corruption of the block; I/O errors.
+pub(crate) fn holder(
+    device: &dyn BlockDevice,
+    geometry: &Geometry,
+    facts: &Facts,
+) -> Option<Result<Holder>> {
+    let protected = geometry.features.incompat.contains(Incompat::MMP);
+    protected.then(|| {
+        let block = find(geometry, facts)?;
+        let byte = block.get().saturating_mul(geometry.block_size.into());
+        let found = read(device, byte, seed(geometry), Place::block(block))?;
+        let node = shown(&found.nodename);
+        Ok(match found.seq.get() {
+            CLEAN => Holder::Nobody,
+            FSCK => Holder::Fsck { node },
+            _ => Holder::Node { node, device: shown(&found.bdevname), time: found.time.get() },
+        })
+    })
+}
+
+/// The block, which is inside the file system.
+fn find(geometry: &Geometry, facts: &Facts) -> Result<BlockNr> {
+    let block = BlockNr::new(facts.mmp_block);
+    if !geometry.contains(block, 1) {
+        let kind = CorruptKind::MmpBlock { block: block.get() };
+        return Err(Error::corrupt(Place::default(), kind));
+    }
+    Ok(block)
+}
+
+/// The seed of the block's checksum, if it has one.
+fn seed(geometry: &Geometry) -> Option<ChecksumSeed> {
+    geometry.features.metadata_csum().then_some(geometry.checksum_seed)
+}
+
+fn read(
+    device: &dyn BlockDevice,
+    byte: u64,
+    seed: Option<ChecksumSeed>,
+    place: Place,
+) -> Result<RawMmp> {
+    let mut bytes = [0; SIZE];
+    let fail = |source| Error::Io { op: IoOp::Read, place, source };
+    device.read_through(byte, &mut bytes).map_err(fail)?;
+    RawMmp::parse(&bytes, seed, place)
+}
+
 /// Claims the file system for this node. Takes two waits of up to six minutes each if another node
 /// had it last, else one.
 ///
@@ -97,11 +169,7 @@ pub(crate) fn claim(
     name: NodeName,
     observer: &dyn Observer,
 ) -> Result<Claim> {
-    let block = BlockNr::new(facts.mmp_block);
-    if !geometry.contains(block, 1) {
-        let kind = CorruptKind::MmpBlock { block: block.get() };
-        return Err(Error::corrupt(Place::default(), kind));
-    }
+    let block = find(geometry, facts)?;
     let update = if facts.mmp_interval == 0 { UPDATE } else { facts.mmp_interval };
     let start = Instant::now();
     let state = State {
@@ -116,7 +184,7 @@ pub(crate) fn claim(
         device,
         block,
         byte: block.get().saturating_mul(geometry.block_size.into()),
-        seed: geometry.features.metadata_csum().then_some(geometry.checksum_seed),
+        seed: seed(geometry),
         update,
         name,
         state: Mutex::new(state),
@@ -242,11 +310,7 @@ impl Guard {
     }
 
     fn read(&self) -> Result<RawMmp> {
-        let place = Place::block(self.block);
-        let mut bytes = [0; SIZE];
-        let fail = |source| Error::Io { op: IoOp::Read, place, source };
-        self.device.read_through(self.byte, &mut bytes).map_err(fail)?;
-        RawMmp::parse(&bytes, self.seed, place)
+        read(&*self.device, self.byte, self.seed, Place::block(self.block))
     }
 
     fn write(&self, state: &State, mut raw: RawMmp) -> Result<()> {

@@ -4,6 +4,7 @@ mod counted;
 mod file;
 mod mem;
 mod recording;
+mod rehearsal;
 
 use std::io;
 use std::ops::Range;
@@ -14,6 +15,7 @@ pub(crate) use counted::Counted;
 pub use file::FileDevice;
 pub use mem::MemDevice;
 pub use recording::{CrashImage, History, Part, Recording, Sampling};
+pub(crate) use rehearsal::Rehearsal;
 
 /// A device or image that holds a file system. Offsets and lengths are bytes.
 ///
