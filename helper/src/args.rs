@@ -22,12 +22,14 @@ PARTUUID= or PARTLABEL=) at DIR, served by a contained, unprivileged process.
 pub(crate) const USER_USAGE: &str = "\
 usage: fuse4fs IMAGE DIR [-o OPTION,...] [-f | --foreground] [-v]
        fuse4fs status [PATH | --all] [--json | --prometheus]
+       fuse4fs check SOURCE [-o OPTION,...] [--json] [-v]
        fuse4fs --help | --version
 
 Shows the ext2, ext3 or ext4 file system in IMAGE at DIR without being root, through
 fusermount3. Undo with: fusermount3 -u DIR
 
-status tells how mounts are doing: that of PATH, else all. An image of that name is ./status.
+status tells how mounts are doing: that of PATH, else all. check tells whether and how SOURCE can
+be mounted, without mounting it. Images of these names are ./status and ./check.
 ";
 
 /// What was asked for.

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod claim;
 mod connect;
+mod examine;
 mod facts;
 mod fusermount;
 mod handover;
@@ -34,6 +35,7 @@ mod sys;
 mod tune;
 mod user;
 mod waiter;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -60,11 +62,14 @@ pub fn mount_fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// `fuse4fs`, given its arguments without its own name. `fuse4fs status` has exit codes of its own.
+/// `fuse4fs`, given its arguments without its own name. `fuse4fs status` and `fuse4fs check` have exit codes of their own.
 pub fn fuse4fs(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args = args.peekable();
     if args.next_if(|first| first == "status").is_some() {
         return status::run(args);
+    }
+    if args.next_if(|first| first == "check").is_some() {
+        return examine::run(args);
     }
     main("fuse4fs", args::USER_USAGE, args::parse_user(args), |invocation, reporter| {
         user::is_root()?;

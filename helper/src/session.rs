@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use fuse4fs_protocol::{
-    Hello, MAX_MESSAGE, MountRequest, Phase, RefusalKind, Text, ToHelper, ToServer, Welcome,
-    decode, encode,
+    CheckRequest, Hello, MAX_MESSAGE, MountRequest, Phase, RefusalKind, Report, Text, ToHelper,
+    ToServer, Welcome, decode, encode,
 };
 
 use crate::connect::{Contact, ServerProcess};
@@ -101,6 +101,25 @@ impl Session<Greeted> {
         Ok(self.become_state(Requested { read_only }))
     }
 
+    /// Sends what is to be looked at, with its descriptors in the order of their roles, and waits for the
+    /// report; `progress` hears of what comes before it.
+    pub(crate) fn check(
+        self,
+        request: CheckRequest,
+        fds: &[BorrowedFd<'_>],
+        progress: impl FnMut(Phase, u64, u64),
+    ) -> Result<Box<Report>, Failure> {
+        self.say(&ToServer::Check(request), fds)?;
+        match self.last_word(progress)? {
+            ToHelper::Report(report) => {
+                self.farewell();
+                Ok(report)
+            }
+            ToHelper::Refused { kind, text } => Err(self.refused(kind, &text)),
+            _ => Err(misbehaved("spoke out of turn")),
+        }
+    }
+
     /// Hangs up: there is nothing to mount.
     pub(crate) fn farewell(self) {
         let Self { socket, server, .. } = self;
@@ -113,38 +132,16 @@ impl Session<Requested> {
     /// Waits for the last word; `progress` hears of what comes before it.
     pub(crate) fn verdict(
         self,
-        mut progress: impl FnMut(Phase, u64, u64),
+        progress: impl FnMut(Phase, u64, u64),
     ) -> Result<Session<Serving>, Failure> {
-        let mut second = Instant::now();
-        let mut in_this_second = 0_u32;
-        loop {
-            match self.hear(deadline(self.timeout))? {
-                ToHelper::Progress { phase, done, total } => {
-                    if second.elapsed() >= Duration::from_secs(1) {
-                        (second, in_this_second) = (Instant::now(), 0);
-                    }
-                    in_this_second = in_this_second.saturating_add(1);
-                    if in_this_second > MAX_PROGRESS_RATE {
-                        return Err(misbehaved("floods us with progress messages"));
-                    }
-                    progress(phase, done, total);
-                }
-                ToHelper::Serving { read_only } => {
-                    let tightened = read_only && !self.state.read_only;
-                    return Ok(self.become_state(Serving { tightened }));
-                }
-                ToHelper::Refused { kind, text } => return Err(self.refused(kind, &text)),
-                ToHelper::Welcome(_) => return Err(misbehaved("spoke out of turn")),
+        match self.last_word(progress)? {
+            ToHelper::Serving { read_only } => {
+                let tightened = read_only && !self.state.read_only;
+                Ok(self.become_state(Serving { tightened }))
             }
+            ToHelper::Refused { kind, text } => Err(self.refused(kind, &text)),
+            _ => Err(misbehaved("spoke out of turn")),
         }
-    }
-
-    /// A server that refused goes by itself, once we have hung up.
-    fn refused(self, kind: RefusalKind, text: &Text) -> Failure {
-        let Self { socket, server, .. } = self;
-        drop(socket);
-        server.wait_for_its_end();
-        Failure::mount(format!("{} (the server says: {text})", reason(kind)))
     }
 }
 
@@ -164,6 +161,34 @@ impl<S> Session<S> {
     fn say(&self, message: &ToServer, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let bytes = encode(message).map_err(|error| Failure::mount(error.to_string()))?;
         self.socket.send(&bytes, fds).map_err(|error| broken(&error))
+    }
+
+    /// What comes after all progress, of which `progress` hears.
+    fn last_word(&self, mut progress: impl FnMut(Phase, u64, u64)) -> Result<ToHelper, Failure> {
+        let mut second = Instant::now();
+        let mut in_this_second = 0_u32;
+        loop {
+            let (phase, done, total) = match self.hear(deadline(self.timeout))? {
+                ToHelper::Progress { phase, done, total } => (phase, done, total),
+                last => return Ok(last),
+            };
+            if second.elapsed() >= Duration::from_secs(1) {
+                (second, in_this_second) = (Instant::now(), 0);
+            }
+            in_this_second = in_this_second.saturating_add(1);
+            if in_this_second > MAX_PROGRESS_RATE {
+                return Err(misbehaved("floods us with progress messages"));
+            }
+            progress(phase, done, total);
+        }
+    }
+
+    /// A server that refused goes by itself, once we have hung up.
+    fn refused(self, kind: RefusalKind, text: &Text) -> Failure {
+        let Self { socket, server, .. } = self;
+        drop(socket);
+        server.wait_for_its_end();
+        Failure::mount(format!("{} (the server says: {text})", reason(kind)))
     }
 
     fn hear(&self, deadline: Instant) -> Result<ToHelper, Failure> {

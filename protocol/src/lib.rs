@@ -2,7 +2,8 @@
 //!
 //! One SEQPACKET packet holds one message. The helper speaks first:
 //! `Hello` → `Welcome`, `Mount` (with fds) → `Progress`* → `Serving` or `Refused`, then the helper
-//! hangs up. There is no message by which a server asks for anything.
+//! hangs up; or `Check` (with fds) → `Progress`* → `Report` or `Refused`. There is no message by which a
+//! server asks for anything.
 //! Neither side trusts the other: [`decode`] bounds sizes and strings and refuses trailing bytes.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod limits;
 mod message;
 mod operations;
 mod options;
+mod report;
 mod status;
 mod text;
 mod version;
@@ -32,6 +34,10 @@ pub use operations::{
 };
 pub use options::{
     Atime, CacheSize, Cpus, DataMode, EngineOptions, ErrorsPolicy, ServingOptions, Switch,
+};
+pub use report::{
+    CheckRequest, FeaturesReport, FilesystemReport, Generation, JournalPlace, JournalReport,
+    OrphansReport, Protection, Report, Verdict,
 };
 pub use status::{
     CacheStatus, ErrorStatus, ErrorsStatus, FilesystemStatus, JournalStatus, STATUS_VERSION,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fds::FdList;
 use crate::options::{EngineOptions, ServingOptions};
+use crate::report::{CheckRequest, Report};
 use crate::text::Text;
 use crate::version::{Hello, Welcome};
 
@@ -14,6 +15,8 @@ pub enum ToServer {
     Hello(Hello),
     /// Second and last; carries the file descriptors.
     Mount(MountRequest),
+    /// The same, where nothing is to be mounted.
+    Check(CheckRequest),
 }
 
 /// What the server says.
@@ -21,7 +24,7 @@ pub enum ToServer {
 pub enum ToHelper {
     /// First.
     Welcome(Welcome),
-    /// Any number of times between `Mount` and the end; each one resets the helper's deadline.
+    /// Any number of times between `Mount` or `Check` and the end; each one resets the helper's deadline.
     Progress {
         /// What takes the time.
         phase: Phase,
@@ -35,13 +38,15 @@ pub enum ToHelper {
         /// The server tightened a read-write request to read-only.
         read_only: bool,
     },
-    /// Last: there will be no mount.
+    /// Last: there will be no mount, or no report.
     Refused {
         /// What kind of reason.
         kind: RefusalKind,
         /// A sentence for a person.
         text: Text,
     },
+    /// Last, after `Check`: what was found.
+    Report(Box<Report>),
 }
 
 /// One mount, as decided by the helper.

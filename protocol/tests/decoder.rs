@@ -9,10 +9,12 @@
 )]
 
 use fuse4fs_protocol::{
-    Atime, CacheSize, CodecError, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole,
-    Features, Hello, LogLevel, MAGIC, MAX_FDS, MAX_MESSAGE, MAX_TEXT, MountRequest, Phase,
-    RefusalKind, ServingOptions, Switch, Text, TextError, ToHelper, ToServer, VERSION_MAX,
-    VERSION_MIN, VersionError, Welcome, decode, encode,
+    Atime, CacheSize, CheckRequest, CodecError, Cpus, DataMode, EngineOptions, ErrorStatus,
+    ErrorsPolicy, ErrorsStatus, FdList, FdRole, Features, FeaturesReport, FilesystemReport,
+    Generation, Hello, JournalPlace, JournalReport, LogLevel, MAGIC, MAX_FDS, MAX_MESSAGE,
+    MAX_TEXT, MountRequest, OrphansReport, Phase, Protection, RefusalKind, Report, ServingOptions,
+    Switch, Text, TextError, ToHelper, ToServer, VERSION_MAX, VERSION_MIN, Verdict, VersionError,
+    Welcome, decode, encode,
 };
 use proptest::prelude::*;
 
@@ -70,7 +72,10 @@ fn lengths_beyond_all_bounds_neither_allocate_nor_wrap() {
 
 #[test]
 fn variants_that_do_not_exist_are_refused() {
-    malformed(&[0, 0, 0, 4]);
+    malformed(&[0, 0, 0, 5]);
+    // A verdict.
+    malformed(&[0, 0, 0, 4, 0, 0, 0, 0, 3]);
+    assert!(decode::<ToServer>(&[0, 0, 0, 3]).is_err());
     malformed(&[0xff; 4]);
     // A phase, and a kind of refusal.
     malformed(&[&[0, 0, 0, 1, 0, 0, 0, 4][..], &[0; 16]].concat());
@@ -145,6 +150,7 @@ fn the_largest_messages_fit_a_packet() {
         },
     };
     assert!(encode(&ToServer::Mount(mount)).is_ok());
+    assert!(encode(&report_of(&text, [u64::MAX; 3], [true; 6])).is_ok());
     assert!(encode(&ToHelper::Refused { kind: RefusalKind::Io, text }).is_ok());
 }
 
@@ -290,7 +296,64 @@ fn to_server() -> impl Strategy<Value = ToServer> {
             engine,
         })
     });
-    prop_oneof![hello, mount]
+    let places = (any::<u64>(), any::<u64>(), any::<Option<u64>>(), any::<bool>());
+    let check = (text(), places).prop_map(|(device_name, places)| {
+        let (offset, sizelimit, superblock, noload) = places;
+        let (fds, log_level) = (FdList::default(), LogLevel::Warn);
+        ToServer::Check(CheckRequest {
+            fds,
+            device_name,
+            log_level,
+            offset,
+            sizelimit,
+            superblock,
+            noload,
+        })
+    });
+    prop_oneof![hello, mount, check]
+}
+
+/// A report with all fields made of these.
+fn report_of(text: &Text, numbers: [u64; 3], flags: [bool; 6]) -> ToHelper {
+    let [a, b, c] = numbers;
+    let text = || text.clone();
+    let error = || ErrorStatus { time: a, inode: 1, block: b, code: 2, what: text() };
+    let filesystem = FilesystemReport {
+        generation: if flags[0] { Generation::Ext2 } else { Generation::Ext4 },
+        uuid: u128::from(a).to_be_bytes(),
+        label: text(),
+        block_size: u32::MAX,
+        blocks: b,
+        features: FeaturesReport { written: text(), read: text(), refused: text() },
+        clean: flags[1],
+        failed: flags[2],
+        errors: ErrorsStatus { count: 7, first: Some(error()), last: flags[3].then(error) },
+        made: a,
+        mounted: b,
+        last_mounted: text(),
+        checked: c,
+        mount_count: 9,
+        max_mount_count: i16::MIN,
+        journal: JournalReport {
+            place: if flags[4] { JournalPlace::External([1; 16]) } else { JournalPlace::None },
+            needs_recovery: flags[5],
+            transactions: flags[0].then_some(u32::MAX),
+            fast_commits: 1,
+            remarks: text(),
+        },
+        orphans: flags[1].then_some(OrphansReport { freed: 1, cut: u32::MAX }),
+        protection: Some(if flags[2] {
+            Protection::Mounted { node: text(), device: text(), time: c }
+        } else {
+            Protection::Unknown { why: text() }
+        }),
+        quota: [flags[3], flags[4], flags[5]],
+    };
+    let verdict = match flags[0] {
+        true => Verdict::ReadOnly { why: text(), by_itself: flags[1] },
+        false => Verdict::Unmountable { why: text() },
+    };
+    ToHelper::Report(Box::new(Report { filesystem: flags[5].then_some(filesystem), verdict }))
 }
 
 fn to_helper() -> impl Strategy<Value = ToHelper> {
@@ -305,7 +368,9 @@ fn to_helper() -> impl Strategy<Value = ToHelper> {
     let serving = any::<bool>().prop_map(|read_only| ToHelper::Serving { read_only });
     let kind = prop::sample::select(vec![RefusalKind::NotExt4, RefusalKind::Internal]);
     let refused = (kind, text()).prop_map(|(kind, text)| ToHelper::Refused { kind, text });
-    prop_oneof![welcome, progress, serving, refused]
+    let report = (text(), any::<[u64; 3]>(), any::<[bool; 6]>())
+        .prop_map(|(text, numbers, flags)| report_of(&text, numbers, flags));
+    prop_oneof![welcome, progress, serving, refused, report]
 }
 
 proptest! {
@@ -330,13 +395,20 @@ proptest! {
     #[test]
     fn a_changed_message_is_another_one_or_an_error(
         message in to_server(),
+        answer in to_helper(),
         place in any::<prop::sample::Index>(),
         value in any::<u8>(),
     ) {
         let mut bytes = encode(&message).unwrap();
-        let place = place.index(bytes.len());
-        bytes[place] = value;
+        let at = place.index(bytes.len());
+        bytes[at] = value;
         if let Ok(other) = decode::<ToServer>(&bytes) {
+            prop_assert_eq!(encode(&other).unwrap(), bytes);
+        }
+        let mut bytes = encode(&answer).unwrap();
+        let at = place.index(bytes.len());
+        bytes[at] = value;
+        if let Ok(other) = decode::<ToHelper>(&bytes) {
             prop_assert_eq!(encode(&other).unwrap(), bytes);
         }
     }

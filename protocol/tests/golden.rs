@@ -9,9 +9,11 @@
 )]
 
 use fuse4fs_protocol::{
-    Atime, CacheSize, Cpus, DataMode, EngineOptions, ErrorsPolicy, FdList, FdRole, Features, Hello,
-    LogLevel, MAGIC, MountRequest, Phase, RefusalKind, ServingOptions, Switch, Text, ToHelper,
-    ToServer, Welcome, decode, encode,
+    Atime, CacheSize, CheckRequest, Cpus, DataMode, EngineOptions, ErrorStatus, ErrorsPolicy,
+    ErrorsStatus, FdList, FdRole, Features, FeaturesReport, FilesystemReport, Generation, Hello,
+    JournalPlace, JournalReport, LogLevel, MAGIC, MountRequest, OrphansReport, Phase, Protection,
+    RefusalKind, Report, ServingOptions, Switch, Text, ToHelper, ToServer, Verdict, Welcome,
+    decode, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -259,4 +261,100 @@ fn choices_have_their_numbers() {
     {
         is(&atime, number);
     }
+}
+
+#[test]
+fn a_check() {
+    is(
+        &ToServer::Check(CheckRequest {
+            fds: FdList::try_from(vec![FdRole::Device, FdRole::Journal]).unwrap(),
+            device_name: Text::lossy("sdb1"),
+            log_level: LogLevel::Info,
+            offset: 1 << 20,
+            sizelimit: 2 << 20,
+            superblock: Some(8193),
+            noload: true,
+        }),
+        "00000002          ; Check
+         0000000000000002 00000000 00000005 ; roles
+         0000000000000004 73646231 ; sdb1
+         00000002          ; Info
+         0000000000100000 0000000000200000 ; offset, sizelimit
+         01 0000000000002001 ; superblock
+         01                ; noload",
+    );
+}
+
+#[test]
+fn a_report_with_everything() {
+    let text = Text::lossy;
+    let error = ErrorStatus { time: 1, inode: 12, block: 34, code: 5, what: text("f") };
+    let filesystem = FilesystemReport {
+        generation: Generation::Ext4,
+        uuid: [7; 16],
+        label: text("l"),
+        block_size: 4096,
+        blocks: 256,
+        features: FeaturesReport { written: text("w"), read: text("r"), refused: text("x") },
+        clean: true,
+        failed: false,
+        errors: ErrorsStatus { count: 3, first: None, last: Some(error) },
+        made: 1,
+        mounted: 2,
+        last_mounted: text("/"),
+        checked: 3,
+        mount_count: 4,
+        max_mount_count: -1,
+        journal: JournalReport {
+            place: JournalPlace::External([8; 16]),
+            needs_recovery: true,
+            transactions: Some(5),
+            fast_commits: 6,
+            remarks: text("m"),
+        },
+        orphans: Some(OrphansReport { freed: 7, cut: 8 }),
+        protection: Some(Protection::Mounted { node: text("n"), device: text("d"), time: 9 }),
+        quota: [true, false, true],
+    };
+    let verdict = Verdict::ReadOnly { why: text("y"), by_itself: true };
+    is(
+        &ToHelper::Report(Box::new(Report { filesystem: Some(filesystem), verdict })),
+        "00000004 01       ; Report of a file system
+         00000002          ; ext4
+         07070707070707070707070707070707 ; UUID
+         0000000000000001 6c 00001000 0000000000000100 ; l, bytes of a block, blocks
+         0000000000000001 77 0000000000000001 72 0000000000000001 78 ; features
+         01 00             ; clean, failed
+         00000003 00 01 0000000000000001 0000000c 0000000000000022 05 0000000000000001 66
+                           ; errors: count, none, time, inode, block, code, f
+         0000000000000001 0000000000000002 0000000000000001 2f ; made, mounted, /
+         0000000000000003 0004 ffff ; checked, mounts, at most
+         00000002 08080808080808080808080808080808 ; external journal
+         01 01 00000005 00000006 0000000000000001 6d ; needs recovery: 5, 6; m
+         01 00000007 00000008 ; orphans
+         01 00000002 0000000000000001 6e 0000000000000001 64 0000000000000009 ; mounted
+         01 00 01          ; quota
+         00000001 0000000000000001 79 01 ; read-only, y, by itself",
+    );
+}
+
+#[test]
+fn verdicts_and_states_have_their_numbers() {
+    for (verdict, number) in [
+        (Verdict::ReadWrite, "00000000"),
+        (Verdict::Unmountable { why: Text::lossy("y") }, "00000002 0000000000000001 79"),
+    ] {
+        is(
+            &ToHelper::Report(Box::new(Report { filesystem: None, verdict })),
+            &format!("00000004 00 {number}"),
+        );
+    }
+    for (generation, number) in [(Generation::Ext2, "00000000"), (Generation::Ext3, "00000001")] {
+        is(&generation, number);
+    }
+    is(&JournalPlace::None, "00000000");
+    is(&JournalPlace::Internal, "00000001");
+    is(&Protection::Free, "00000000");
+    is(&Protection::Checked { node: Text::lossy("n") }, "00000001 0000000000000001 6e");
+    is(&Protection::Unknown { why: Text::lossy("y") }, "00000003 0000000000000001 79");
 }

@@ -1,4 +1,4 @@
-//! The contained server of one mount.
+//! The contained server of one mount, or of one look at a device.
 //!
 //! [`run`] is the whole life: take the socket, hear what to serve, enter the sandbox, serve. From
 //! `sandbox` on the process can only read, write and wait on the descriptors that the helper gave
@@ -7,6 +7,7 @@
 #[cfg(feature = "attack")]
 #[doc(hidden)]
 pub mod attack;
+mod checking;
 mod cli;
 mod clock;
 mod device;
@@ -20,6 +21,7 @@ mod progress;
 mod sandbox;
 mod session;
 mod sys;
+mod window;
 
 #[cfg(feature = "null")]
 #[doc(hidden)]
@@ -40,11 +42,11 @@ use thiserror::Error;
 
 use cli::Command;
 use fuse::{Doors, Rings};
-use fuse4fs_protocol::{MountRequest, RefusalKind, Switch};
+use fuse4fs_protocol::{CheckRequest, MountRequest, RefusalKind, Switch};
 use mounting::{Machine, Mount};
 use pressure::Watch;
-use sandbox::{Surroundings, Unconfined};
-use session::{Greeting, Handed};
+use sandbox::{Confined, Surroundings, Unconfined};
+use session::{Asked, Conversation, Devices, Greeting, Handed};
 
 /// Where a spawning helper leaves the socket; systemd's first descriptor has the same number.
 const SOCKET: RawFd = 3;
@@ -104,7 +106,22 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     // A log that may not grow any more is lost, not the mount.
     sys::ignore(libc::SIGXFSZ).map_err(Reason::Signals)?;
     let socket = socket(surroundings).map_err(Reason::Socket)?;
-    let (conversation, request, handed) = Greeting::new(socket)?.welcome()?.mount()?;
+    match Greeting::new(socket)?.welcome()?.request()? {
+        (conversation, Asked::Mount(request, handed)) => {
+            serve_mount(surroundings, conversation, *request, handed)
+        }
+        (conversation, Asked::Check(request, devices)) => {
+            check(surroundings, conversation, &request, devices)
+        }
+    }
+}
+
+fn serve_mount(
+    surroundings: Surroundings,
+    conversation: Conversation,
+    request: MountRequest,
+    handed: Handed,
+) -> Result<(), Reason> {
     log::start(request.log_level);
     sys::share_heap();
     show(&request);
@@ -126,13 +143,7 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
     let sigterm = sys::BlockedSignal::new(libc::SIGTERM).map_err(Reason::Signals)?;
     let fuse: Vec<RawFd> = handed.channels().collect();
     let unconfined = Unconfined::new(surroundings, handed.longest_file());
-    let confined = match unconfined.enter(keep, &fuse) {
-        Ok(confined) => confined,
-        Err(error) => {
-            conversation.refuse(RefusalKind::Internal, &error.to_string());
-            return Err(error.into());
-        }
-    };
+    let (confined, conversation) = confine(unconfined, conversation, keep, &fuse)?;
     let mount = Mount { conversation, request, handed, rings, pressure, machine, sigterm };
     #[cfg(feature = "attack")]
     let Some(mount) = attack::take_over(&confined, mount).map_err(mounting::ServeError::from)?
@@ -140,6 +151,38 @@ fn serve(surroundings: Surroundings) -> Result<(), Reason> {
         return Ok(());
     };
     Ok(mounting::serve(&confined, mount)?)
+}
+
+/// Looks at a device, in the sandbox of a mount. No file may be written there, so none may grow.
+fn check(
+    surroundings: Surroundings,
+    conversation: Conversation,
+    request: &CheckRequest,
+    devices: Devices,
+) -> Result<(), Reason> {
+    log::start(request.log_level);
+    let device = &request.device_name;
+    sys::title::set(&format!("fuse4fs-{device}"), &format!("fuse4fs check {device}"));
+    let keep = devices.numbers().chain([conversation.number()]).collect();
+    let unconfined = Unconfined::new(surroundings, 0);
+    let (confined, conversation) = confine(unconfined, conversation, keep, &[])?;
+    Ok(checking::check(&confined, conversation, request, devices)?)
+}
+
+/// Goes into the sandbox, or tells the helper why not.
+fn confine(
+    unconfined: Unconfined,
+    conversation: Conversation,
+    keep: Vec<RawFd>,
+    fuse: &[RawFd],
+) -> Result<(Confined, Conversation), Reason> {
+    match unconfined.enter(keep, fuse) {
+        Ok(confined) => Ok((confined, conversation)),
+        Err(error) => {
+            conversation.refuse(RefusalKind::Internal, &error.to_string());
+            Err(error.into())
+        }
+    }
 }
 
 /// Has ps(1) tell which mount this is.

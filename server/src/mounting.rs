@@ -400,7 +400,7 @@ fn refuse(conversation: Conversation, request: &MountRequest, error: &Error) -> 
 }
 
 /// The kind of a refusal and a sentence that says what to do.
-fn reason(error: &Error) -> (RefusalKind, String) {
+pub(crate) fn reason(error: &Error) -> (RefusalKind, String) {
     match error {
         Error::Unmountable(why) => (kind(why), error.to_string()),
         Error::Corrupt { .. } => {

@@ -1,7 +1,7 @@
 //! The server's side of the conversation with the helper.
 //!
-//! `Greeting` → (`Hello`, `Welcome`) → `Greeted` → (`Mount`) → `Conversation`: the order is in the
-//! types. After `Mount` nothing is ever read from the socket, so no descriptor can come in after the
+//! `Greeting` → (`Hello`, `Welcome`) → `Greeted` → (`Mount` or `Check`) → `Conversation`: the order is in the
+//! types. After that nothing is ever read from the socket, so no descriptor can come in after the
 //! first byte of the image was looked at.
 
 use std::io::{self, IoSliceMut};
@@ -10,9 +10,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use fuse4fs_protocol::{
-    CacheSize, CodecError, FdRole, Features, Hello, MAGIC, MAX_BUSY_POLL, MAX_CACHE, MAX_FDS,
-    MAX_MESSAGE, MAX_THREADS, MIN_CACHE, MountRequest, Phase, RefusalKind, ServingOptions, Text,
-    ToHelper, ToServer, VersionError, Welcome,
+    CacheSize, CheckRequest, CodecError, FdRole, Features, Hello, MAGIC, MAX_BUSY_POLL, MAX_CACHE,
+    MAX_FDS, MAX_MESSAGE, MAX_THREADS, MIN_CACHE, MountRequest, Phase, RefusalKind, Report,
+    ServingOptions, Text, ToHelper, ToServer, VersionError, Welcome,
 };
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -130,6 +130,46 @@ impl Handed {
     }
 }
 
+/// The descriptors of what is looked at, open for reading only.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    /// The device.
+    pub(crate) device: OwnedFd,
+    /// The device of an external journal.
+    pub(crate) journal: Option<OwnedFd>,
+}
+
+impl Devices {
+    /// Their numbers.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        std::iter::once(&self.device).chain(&self.journal).map(AsRawFd::as_raw_fd)
+    }
+
+    /// A device, perhaps a journal, and nothing else.
+    fn sort(request: &CheckRequest, fds: Vec<OwnedFd>) -> Result<Self, SessionError> {
+        for (role, fd) in request.fds.roles().iter().zip(&fds) {
+            check_mode(*role, fd, true)?;
+        }
+        let mut fds = fds.into_iter();
+        match (request.fds.roles(), fds.next(), fds.next(), fds.next()) {
+            ([FdRole::Device], Some(device), None, _) => Ok(Self { device, journal: None }),
+            ([FdRole::Device, FdRole::Journal], Some(device), journal @ Some(_), None) => {
+                Ok(Self { device, journal })
+            }
+            _ => Err(SessionError::Protocol("not the descriptors that a check takes")),
+        }
+    }
+}
+
+/// What the helper wants.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To serve a mount.
+    Mount(Box<MountRequest>, Handed),
+    /// To look at a device.
+    Check(CheckRequest, Devices),
+}
+
 /// Checks what a descriptor can do against its role.
 fn check_mode(role: FdRole, fd: &OwnedFd, read_only: bool) -> Result<(), SessionError> {
     let flags = fcntl_getfl(fd)?;
@@ -210,20 +250,29 @@ fn welcome(version: u16, features: Features) -> ToHelper {
 pub(crate) struct Greeted(OwnedFd);
 
 impl Greeted {
-    /// Waits for the mount request and shuts the door behind its descriptors.
+    /// Waits for the request and shuts the door behind its descriptors.
     ///
     /// # Errors
     /// A helper that is silent or gone, or a request that is not whole.
-    pub(crate) fn mount(self) -> Result<(Conversation, MountRequest, Handed), SessionError> {
+    pub(crate) fn request(self) -> Result<(Conversation, Asked), SessionError> {
         let (message, fds) = receive(&self.0)?;
-        let ToServer::Mount(request) = message else {
-            return Err(SessionError::Protocol("the second message is not Mount"));
+        let asked = match message {
+            ToServer::Hello(_) => {
+                return Err(SessionError::Protocol("the second message is not Mount or Check"));
+            }
+            ToServer::Mount(request) => {
+                check_limits(&request.serving)?;
+                let handed = Handed::sort(&request, fds)?;
+                Asked::Mount(Box::new(request), handed)
+            }
+            ToServer::Check(request) => {
+                let devices = Devices::sort(&request, fds)?;
+                Asked::Check(request, devices)
+            }
         };
-        check_limits(&request.serving)?;
-        let handed = Handed::sort(&request, fds)?;
         // Older kernels do not know the option; there it is enough that nothing is read any more.
         let _ = crate::sys::refuse_descriptors(&self.0);
-        Ok((Conversation(self.0), request, handed))
+        Ok((Conversation(self.0), asked))
     }
 }
 
@@ -250,6 +299,14 @@ impl Conversation {
         tell(&self.0, &ToHelper::Serving { read_only }, SendFlags::empty())
     }
 
+    /// Says what was found, and hangs up.
+    ///
+    /// # Errors
+    /// A helper that is gone.
+    pub(crate) fn report(self, report: Report) -> Result<(), SessionError> {
+        tell(&self.0, &ToHelper::Report(Box::new(report)), SendFlags::empty())
+    }
+
     /// Says that there will be no mount, and hangs up.
     pub(crate) fn refuse(self, kind: RefusalKind, text: &str) {
         let refused = ToHelper::Refused { kind, text: Text::lossy(text) };
@@ -259,14 +316,19 @@ impl Conversation {
     }
 }
 
-/// What a helper says on `socket`, heard to the mount request, for fuzzers: the request, and how many
-/// descriptors were kept of those that came with it.
+/// What a helper says on `socket`, heard to the request, for fuzzers: the roles of the descriptors that it
+/// announced, and how many were kept of those that came with it.
 #[cfg(feature = "fuzzing")]
 #[must_use]
-pub fn hear_helper(socket: OwnedFd) -> Option<(MountRequest, usize)> {
-    let (_, request, handed) = Greeting::new(socket).ok()?.welcome().ok()?.mount().ok()?;
-    let apart = handed.load.iter().chain(&handed.pressure);
-    Some((request, handed.numbers().chain(apart.map(AsRawFd::as_raw_fd)).count()))
+pub fn hear_helper(socket: OwnedFd) -> Option<(Vec<FdRole>, usize)> {
+    let (_, asked) = Greeting::new(socket).ok()?.welcome().ok()?.request().ok()?;
+    Some(match asked {
+        Asked::Mount(request, handed) => {
+            let apart = handed.load.iter().chain(&handed.pressure).map(AsRawFd::as_raw_fd);
+            (request.fds.roles().to_vec(), handed.numbers().chain(apart).count())
+        }
+        Asked::Check(request, devices) => (request.fds.roles().to_vec(), devices.numbers().count()),
+    })
 }
 
 fn tell(socket: &OwnedFd, message: &ToHelper, flags: SendFlags) -> Result<(), SessionError> {

@@ -48,6 +48,14 @@ fn greeted() -> (Helper, Greeted) {
     (helper, greeted)
 }
 
+/// What becomes of a request for a mount.
+fn mounted(greeted: Greeted) -> Result<(Conversation, MountRequest, Handed), SessionError> {
+    match greeted.request()? {
+        (conversation, Asked::Mount(request, handed)) => Ok((conversation, *request, handed)),
+        (_, Asked::Check(..)) => panic!("a check"),
+    }
+}
+
 fn request(roles: &[FdRole], read_only: bool) -> MountRequest {
     MountRequest {
         fds: FdList::try_from(roles.to_vec()).unwrap(),
@@ -75,7 +83,7 @@ fn refused(roles: &[FdRole], count: usize) -> String {
     let (helper, greeted) = greeted();
     let null = null(OFlags::RDONLY);
     helper.send(&mount(roles), &vec![null.as_fd(); count]);
-    greeted.mount().unwrap_err().to_string()
+    mounted(greeted).unwrap_err().to_string()
 }
 
 #[test]
@@ -85,7 +93,7 @@ fn a_whole_conversation_hands_over_what_is_needed() {
     let directory = std::fs::File::open("/").unwrap();
     let roles = [FdRole::MemoryPressure, FdRole::Fuse, FdRole::Device, FdRole::FuseClone];
     helper.send(&mount(&roles), &[pressure.as_fd(), fuse.as_fd(), directory.as_fd(), fuse.as_fd()]);
-    let (conversation, request, handed) = greeted.mount().unwrap();
+    let (conversation, request, handed) = mounted(greeted).unwrap();
     assert_eq!(request.device_name.as_str(), "sdb1");
     let kind = FileType::from_raw_mode(fstat(&handed.device).unwrap().st_mode);
     assert_eq!(kind, FileType::Directory);
@@ -125,7 +133,7 @@ fn descriptors_are_open_for_what_the_mount_does_and_no_more() {
         let fds = modes.map(open);
         let request = ToServer::Mount(request(&roles, read_only));
         helper.send(&request, &fds.each_ref().map(AsFd::as_fd));
-        let result = greeted.mount();
+        let result = mounted(greeted);
         assert_eq!(result.is_ok(), right, "read-only {read_only}, {modes:?}: {result:?}");
         if let Ok((_, _, handed)) = result {
             assert!(handed.direct.is_some() && handed.journal.is_some() && handed.load.is_some());
@@ -160,7 +168,7 @@ fn serving_options_have_ranges() {
         let request = MountRequest { serving, ..request(&roles, true) };
         let fds = [null(OFlags::RDONLY), null(OFlags::RDWR)];
         helper.send(&ToServer::Mount(request), &fds.each_ref().map(AsFd::as_fd));
-        assert_eq!(greeted.mount().is_ok(), right);
+        assert_eq!(mounted(greeted).is_ok(), right);
     }
 }
 
@@ -194,7 +202,7 @@ fn messages_out_of_order_are_refused() {
     assert!(matches!(greeting.welcome().unwrap_err(), SessionError::Protocol(_)));
     let (helper, greeted) = greeted();
     helper.send(&ToServer::Hello(Hello::ours()), &[]);
-    assert!(matches!(greeted.mount().unwrap_err(), SessionError::Protocol(_)));
+    assert!(matches!(mounted(greeted).unwrap_err(), SessionError::Protocol(_)));
 }
 
 #[test]
@@ -220,5 +228,47 @@ fn a_message_that_was_cut_is_refused() {
     assert!(refused(&[FdRole::Fuse; MAX_FDS], MAX_FDS + 8).contains("cut short"));
     let (helper, greeted) = greeted();
     helper.send_bytes(&vec![0; MAX_MESSAGE + 2], &[]);
-    assert!(matches!(greeted.mount().unwrap_err(), SessionError::Protocol(_)));
+    assert!(matches!(mounted(greeted).unwrap_err(), SessionError::Protocol(_)));
+}
+
+fn check(roles: &[FdRole]) -> ToServer {
+    ToServer::Check(CheckRequest {
+        fds: FdList::try_from(roles.to_vec()).unwrap(),
+        device_name: Text::lossy("sdb1"),
+        log_level: LogLevel::Info,
+        offset: 1 << 20,
+        sizelimit: 0,
+        superblock: None,
+        noload: false,
+    })
+}
+
+#[test]
+fn a_check_takes_a_device_and_perhaps_a_journal_to_read() {
+    let (ro, rw) = (OFlags::RDONLY, OFlags::RDWR);
+    let (device, journal) = (FdRole::Device, FdRole::Journal);
+    for (roles, modes, right) in [
+        (&[device][..], &[ro][..], true),
+        (&[device, journal], &[ro, ro], true),
+        (&[device], &[rw], false),
+        (&[device, journal], &[ro, rw], false),
+        (&[device, journal], &[ro], false),
+        (&[device], &[ro, ro], false),
+        (&[], &[], false),
+        (&[journal], &[ro], false),
+        (&[device, device], &[ro, ro], false),
+        (&[device, FdRole::Fuse], &[ro, rw], false),
+        (&[device, journal, journal], &[ro, ro, ro], false),
+    ] {
+        let (helper, greeted) = greeted();
+        let fds: Vec<OwnedFd> = modes.iter().map(|mode| null(*mode)).collect();
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        helper.send(&check(roles), &fds);
+        let asked = greeted.request();
+        assert_eq!(asked.is_ok(), right, "{roles:?} {modes:?}");
+        if let Ok((_, asked)) = asked {
+            let Asked::Check(request, devices) = asked else { panic!("{asked:?}") };
+            assert_eq!((request.offset, devices.numbers().count()), (1 << 20, roles.len()));
+        }
+    }
 }

@@ -43,7 +43,8 @@ fn serving() -> Result<Serving> {
     Ok(Serving { process, mounted, directory })
 }
 
-fn status(process: &Path) -> Result<BTreeMap<String, String>> {
+/// The fields of a process's status.
+pub(crate) fn status(process: &Path) -> Result<BTreeMap<String, String>> {
     let text = std::fs::read_to_string(process.join("status"))?;
     let field = |line: &str| {
         let (name, value) = line.split_once(':')?;
@@ -122,7 +123,7 @@ fn few_fds() -> Result<()> {
 }
 
 /// Whether a descriptor, of which `info` tells, is open for reading only.
-fn is_read_only(info: &str) -> Result<bool> {
+pub(crate) fn is_read_only(info: &str) -> Result<bool> {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     Ok(u32::from_str_radix(flags.unwrap_or_default().trim(), 8)? & 3 == 0)
 }

@@ -8,6 +8,7 @@
     reason = "test code"
 )]
 
+mod check;
 mod containment;
 mod control;
 mod exposition;
@@ -33,6 +34,7 @@ use fuse4fs_tests::{host, trial};
 fn main() -> ExitCode {
     host::enter_private_mounts();
     let groups = [
+        check::trials(),
         refusals::trials(),
         requests::trials(),
         sharing::trials(),

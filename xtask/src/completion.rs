@@ -18,7 +18,7 @@ const USER: Flags = &[
     ("-f", "--foreground", "stay until it is unmounted"),
     ("-v", "--verbose", "say what is done"),
     ("", "--all", "status: of all mounts"),
-    ("", "--json", "status: for programs"),
+    ("", "--json", "status, check: for programs"),
     ("", "--prometheus", "status: for a node exporter"),
     ("-h", "--help", "help"),
     ("-V", "--version", "version"),

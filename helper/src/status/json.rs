@@ -4,7 +4,7 @@ use fuse4fs_protocol::{LATENCY_BUCKETS, Operation, Status, bucket_end};
 use serde_json::{Value, json};
 
 use super::Told;
-use super::words::{self, escape_json};
+use crate::words::{self, escape_json};
 
 /// The version of the keys.
 const FORMAT: u32 = 1;

@@ -7,7 +7,6 @@ mod ask;
 mod json;
 mod prometheus;
 mod table;
-mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

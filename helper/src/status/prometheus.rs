@@ -8,7 +8,7 @@ use fuse4fs_protocol::{
 };
 
 use super::Told;
-use super::words::{self, shown};
+use crate::words::{self, shown};
 
 /// One line of a metric: what follows its name, its own labels, its value.
 struct Sample {

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 
 use fuse4fs_protocol::{
-    CacheStatus, ErrorStatus, FilesystemStatus, JournalStatus, Operation, Operations, ServerStatus,
-    Status, Surroundings,
+    CacheStatus, FilesystemStatus, JournalStatus, Operation, Operations, ServerStatus, Status,
+    Surroundings,
 };
 
 use super::Told;
-use super::words::{ago, bytes, duration, latency, path, percent, shown, uuid};
+use crate::words::{bytes, duration, error, latency, path, percent, shown, uuid};
 
 /// All of `told`, an empty line between two.
 pub(super) fn text(told: &[Told]) -> String {
@@ -84,17 +84,6 @@ fn state(status: &Status) -> String {
         (_, _, true) => "read-write".to_owned(),
         (_, _, false) => "read-only".to_owned(),
     }
-}
-
-fn error(error: &ErrorStatus) -> String {
-    let mut text = format!("{}: {}", ago(error.time), text_of(&error.what));
-    if error.inode != 0 {
-        text.push_str(&format!(", inode {}", error.inode));
-    }
-    if error.block != 0 {
-        text.push_str(&format!(", block {}", error.block));
-    }
-    text
 }
 
 fn server(server: &ServerStatus, uptime: u64) -> String {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use fuse4fs_protocol::{
-    CacheStatus, EngineOptions, ErrorStatus, ErrorsStatus, FdList, FdRole, Features,
+    CacheStatus, CheckRequest, EngineOptions, ErrorStatus, ErrorsStatus, FdList, FdRole, Features,
     FilesystemStatus, Hello, JournalStatus, LogLevel, MAGIC, MountRequest, Operation, Operations,
-    Phase, RefusalKind, ServerStatus, ServingOptions, Status, Surroundings, Text, ToHelper,
-    ToServer, VERSION_MAX, Welcome, decode, encode,
+    Phase, RefusalKind, Report, ServerStatus, ServingOptions, Status, Surroundings, Text, ToHelper,
+    ToServer, VERSION_MAX, Verdict, Welcome, decode, encode,
 };
 
 /// Packets of the helper's conversation with the server, in both directions, and what a server says of
@@ -31,9 +31,13 @@ pub(super) fn protocol_seeds() -> Result<Vec<Vec<u8>>> {
     let mount = mount_request(vec![FdRole::Device, FdRole::Fuse, FdRole::FuseClone])?;
     let welcome = welcome(VERSION_MAX);
     let refused = ToHelper::Refused { kind: RefusalKind::Corrupt, text: Text::lossy("damaged") };
+    let verdict = Verdict::ReadOnly { why: Text::lossy("damaged"), by_itself: true };
+    let report = ToHelper::Report(Box::new(Report { filesystem: None, verdict }));
     Ok(vec![
         encode(&ToServer::Hello(Hello::ours()))?,
         encode(&ToServer::Mount(mount))?,
+        encode(&ToServer::Check(check_request(vec![FdRole::Device, FdRole::Journal])?))?,
+        encode(&report)?,
         encode(&ToHelper::Welcome(welcome))?,
         encode(&ToHelper::Progress { phase: Phase::Replay, done: 3, total: 7 })?,
         encode(&ToHelper::Serving { read_only: true })?,
@@ -53,6 +57,19 @@ pub(super) fn mount_request(fds: Vec<FdRole>) -> Result<MountRequest> {
         log_level: LogLevel::Info,
         serving: ServingOptions { threads: 4, ..ServingOptions::default() },
         engine: EngineOptions { superblock: Some(8193), ..EngineOptions::default() },
+    })
+}
+
+/// A request to look at a device, with such descriptors.
+pub(super) fn check_request(fds: Vec<FdRole>) -> Result<CheckRequest> {
+    Ok(CheckRequest {
+        fds: FdList::try_from(fds).map_err(anyhow::Error::msg)?,
+        device_name: Text::lossy("loop0"),
+        log_level: LogLevel::Info,
+        offset: 1 << 20,
+        sizelimit: 2 << 20,
+        superblock: Some(8193),
+        noload: true,
     })
 }
 

@@ -21,7 +21,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::input::Input;
-use super::messages::{mount_request, welcome};
+use super::messages::{check_request, mount_request, welcome};
 
 /// Messages of one input, at most.
 const MAX_MESSAGES: usize = 8;
@@ -82,8 +82,7 @@ fn to_server(props: &Props, input: &mut Input<'_>) -> Result<()> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let sent = say(props, &ours, input);
-    let Some((request, kept)) = fuse4fs_server::hear_helper(theirs) else { return Ok(()) };
-    let roles = request.fds.roles();
+    let Some((roles, kept)) = fuse4fs_server::hear_helper(theirs) else { return Ok(()) };
     assert!(sent.contains(&roles.len()), "{roles:?} with {sent:?} descriptors");
     assert_eq!(kept, roles.len(), "{roles:?}");
     Ok(())
@@ -135,6 +134,7 @@ pub(super) fn seeds() -> Result<Vec<Vec<u8>>> {
     let roles = vec![FdRole::Device, FdRole::Fuse, FdRole::FuseClone, FdRole::MemoryPressure];
     let hello = message(&[], &encode(&ToServer::Hello(Hello::ours()))?)?;
     let mount = encode(&ToServer::Mount(mount_request(roles)?))?;
+    let check = encode(&ToServer::Check(check_request(vec![FdRole::Device, FdRole::Journal])?))?;
     let welcome = ToHelper::Welcome(welcome(fuse4fs_protocol::VERSION_MAX));
     let welcome = message(&[], &encode(&welcome)?)?;
     let progress = ToHelper::Progress { phase: Phase::Replay, done: 1, total: 2 };
@@ -145,6 +145,7 @@ pub(super) fn seeds() -> Result<Vec<Vec<u8>>> {
     Ok(vec![
         [&[HELPER], &hello[..], &message(&[0, 2, 2, 0], &mount)?[..]].concat(),
         [&[HELPER], &hello[..], &message(&[0, 2], &mount)?[..]].concat(),
+        [&[HELPER], &hello[..], &message(&[0, 0], &check)?[..]].concat(),
         [&[SERVER, 0], &welcome[..], &progress, &serving].concat(),
         [&[SERVER, 1], &welcome[..], &progress, &message(&[], &refused)?[..]].concat(),
         [&[SERVER, 1], &message(&[0], &[])?[..], &welcome].concat(),

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use fuse4fs_protocol::ErrorStatus;
+
 /// Whether a character shows as itself, and as nothing else: no control character, none that turns
 /// the direction of text around.
 fn is_plain(c: char) -> bool {
@@ -10,7 +12,7 @@ fn is_plain(c: char) -> bool {
 }
 
 /// Text that somebody else chose: what could make a terminal do something is written as `\u{…}`.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         if is_plain(c) {
             shown.push(c);
@@ -22,12 +24,12 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// A path, with what is no UTF-8 as U+FFFD.
-pub(super) fn path(path: &Path) -> String {
+pub(crate) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
 /// JSON as it is, with what is not plain in its strings written as `\uNNNN`.
-pub(super) fn escape_json(json: &str) -> String {
+pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if is_plain(c) || c == '\n' {
@@ -42,8 +44,13 @@ pub(super) fn escape_json(json: &str) -> String {
     escaped
 }
 
+/// So many of something that has a plural in s.
+pub(crate) fn count(count: u32, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Bytes in the largest unit that they fill.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
     let (unit, bits) = UNITS.into_iter().find(|(_, bits)| bytes >> bits > 0).unwrap_or(("B", 0));
     if bits == 0 {
@@ -60,13 +67,13 @@ fn point(tenths: u128) -> String {
 }
 
 /// A part of a whole, in percent.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     let tenths = u128::from(part).saturating_mul(1000).checked_div(whole.into());
     tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{} %", point(tenths)))
 }
 
 /// Nanoseconds in the largest unit that they fill.
-pub(super) fn latency(nanoseconds: u64) -> String {
+pub(crate) fn latency(nanoseconds: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000)];
     let found = UNITS.into_iter().find(|(_, unit)| nanoseconds >= *unit);
     let Some((name, unit)) = found else { return format!("{nanoseconds} ns") };
@@ -75,7 +82,7 @@ pub(super) fn latency(nanoseconds: u64) -> String {
 }
 
 /// Seconds in the two largest units that they fill.
-pub(super) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
     let at = UNITS.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(3);
     let mut rest = seconds;
@@ -88,7 +95,7 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 /// A time in seconds since 1970, seen from now.
-pub(super) fn ago(time: u64) -> String {
+pub(crate) fn ago(time: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.as_ref().map_or(0, Duration::as_secs);
     match now.checked_sub(time) {
@@ -97,8 +104,43 @@ pub(super) fn ago(time: u64) -> String {
     }
 }
 
+/// An error on record. Source of the codes: EXT4_ERR_* of the kernel's fs/ext4/ext4.h.
+pub(crate) fn error(error: &ErrorStatus) -> String {
+    const CODES: [&str; 17] = [
+        "unknown",
+        "EIO",
+        "ENOMEM",
+        "EFSBADCRC",
+        "EFSCORRUPTED",
+        "ENOSPC",
+        "ENOKEY",
+        "EROFS",
+        "EFBIG",
+        "EEXIST",
+        "ERANGE",
+        "EOVERFLOW",
+        "EBUSY",
+        "ENOTDIR",
+        "ENOTEMPTY",
+        "ESHUTDOWN",
+        "EFAULT",
+    ];
+    let mut text = format!("{}: {}", ago(error.time), shown(error.what.as_str()));
+    if error.inode != 0 {
+        text.push_str(&format!(", inode {}", error.inode));
+    }
+    if error.block != 0 {
+        text.push_str(&format!(", block {}", error.block));
+    }
+    let code = usize::from(error.code).checked_sub(1).map(|code| CODES.get(code));
+    if let Some(code) = code {
+        text.push_str(&format!(", {}", code.unwrap_or(&"a code that is not known")));
+    }
+    text
+}
+
 /// A UUID as everybody writes it.
-pub(super) fn uuid(bytes: &[u8; 16]) -> String {
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     for (index, byte) in bytes.iter().enumerate() {
         let hyphen = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
@@ -121,6 +163,7 @@ mod tests {
         assert_eq!(shown, ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h", "1 d"]);
         assert_eq!([percent(1, 3), percent(0, 0), percent(5, 5)], ["33.3 %", "-", "100.0 %"]);
         assert_eq!(ago(u64::MAX), "in the future");
+        assert_eq!([0, 1, 2].map(|n| count(n, "file")), ["0 files", "1 file", "2 files"]);
     }
 
     #[test]
