@@ -65,7 +65,7 @@ fn blocks_and_inodes_share_one_budget() {
 #[test]
 fn a_smaller_budget_holds_at_once() {
     let memory = Memory::new(16 << 20);
-    (0..2400).for_each(|nr| {
+    (0..1800).for_each(|nr| {
         get(&memory, nr);
     });
     let before = memory.used();
@@ -74,7 +74,7 @@ fn a_smaller_budget_holds_at_once() {
     memory.set_budget(1 << 20);
     assert!(memory.used() <= 1 << 20 && memory.capacity() <= 1 << 20);
     memory.set_budget(16 << 20);
-    (0..2400).for_each(|nr| {
+    (0..1800).for_each(|nr| {
         get(&memory, nr);
     });
     assert_eq!(memory.used(), before);
