@@ -1,7 +1,7 @@
 # What bash completes for fuse4fs and mount.fuse4fs. Written by `cargo xtask completion`. Do not edit.
 
 # Words of -o; one that ends in = wants a value.
-_fuse4fs_words='rw ro remount suid nosuid dev nodev exec noexec symfollow nosymfollow relatime strictatime noatime diratime nodiratime lazytime nolazytime sync async dirsync nodirsync context= fscontext= defcontext= rootcontext= allow_other default_permissions noload norecovery sb= errors= minixdf bsddf data= commit= barrier barrier= nobarrier discard nodiscard auto_da_alloc auto_da_alloc= noauto_da_alloc resuid= resgid= grpid bsdgroups nogrpid sysvgroups max_dir_size_kb= stripe= user_xattr nouser_xattr acl noacl journal_path= offset= sizelimit= server= server_timeout= request_timeout= threads= busy_poll= io_uring= writeback_cache= read_ahead_kb= max_ratio= cache_size= cache_max= admin_ioctls log_level= log='
+_fuse4fs_words='rw ro remount suid nosuid dev nodev exec noexec symfollow nosymfollow relatime strictatime noatime diratime nodiratime lazytime nolazytime sync async dirsync nodirsync context= fscontext= defcontext= rootcontext= allow_other default_permissions noload norecovery sb= errors= minixdf bsddf data= commit= barrier barrier= nobarrier discard nodiscard auto_da_alloc auto_da_alloc= noauto_da_alloc resuid= resgid= grpid bsdgroups nogrpid sysvgroups max_dir_size_kb= stripe= user_xattr nouser_xattr acl noacl journal_path= offset= sizelimit= server= server_timeout= request_timeout= threads= busy_poll= io_uring= writeback_cache= read_ahead_kb= max_ratio= cache_size= cache_max= admin_ioctls log_level= log= fakeroot lockfile= flush_interval= max_threads= fuse2fs_debug fuse4fs_debug kernel directio no_default_opts clone_fd timing oom_score_adj='
 
 # What may follow an option, one word each.
 _fuse4fs_values() {
@@ -40,7 +40,7 @@ _fuse4fs() {
     local list=${current%"$word"} name=${word%%=*}
     compopt -o nospace
     case $word in
-    journal_path=* | log=*) words=$(compgen -f -P "$name=" -- "${word#*=}") ;;
+    journal_path=* | log=* | lockfile=*) words=$(compgen -f -P "$name=" -- "${word#*=}") ;;
     *=*) words=$(compgen -P "$name=" -W "$(_fuse4fs_values "$name")" -- "${word#*=}") ;;
     *) words=$(compgen -W "$_fuse4fs_words" -- "$word") ;;
     esac

@@ -89,7 +89,19 @@ function __fuse4fs_words
         log_level=info 'how much the server logs' \
         log_level=debug 'how much the server logs' \
         log_level=trace 'how much the server logs' \
-        log= 'where a server that this program starts writes its log'
+        log= 'where a server that this program starts writes its log' \
+        fakeroot 'nobody\'s permissions are checked' \
+        lockfile= 'made for the mount and removed after it, which fails if it is there' \
+        flush_interval= 'the same as commit=' \
+        max_threads= 'the same as threads=' \
+        fuse2fs_debug 'the same as log_level=debug' \
+        fuse4fs_debug 'the same as log_level=debug' \
+        kernel 'accepted without effect' \
+        directio 'accepted without effect' \
+        no_default_opts 'accepted without effect' \
+        clone_fd 'accepted without effect' \
+        timing 'accepted without effect' \
+        oom_score_adj= 'accepted without effect'
 end
 
 complete -c fuse4fs -c mount.fuse4fs -s o -x -d 'mount options' -a '(__fish_complete_list , __fuse4fs_words)'

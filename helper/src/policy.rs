@@ -103,6 +103,11 @@ pub(crate) fn decide(options: &Options, facts: &Facts) -> Result<Plan, Failure> 
     if !facts.target_is_directory {
         return Err(Failure::mount("the mount point is not a directory; name an existing one"));
     }
+    if options.fakeroot || options.lock_file.is_some() {
+        return Err(Failure::mount(
+            "fakeroot and lockfile= are for mounts of the program fuse4fs; others lock images anyway",
+        ));
+    }
     let image = image(options, facts.source)?;
     let read_only = read_only(options, facts.write_protected);
     let mut flags = vec!["allow_other", "default_permissions"];
@@ -199,15 +204,26 @@ pub(crate) fn decide_user(
     options: &Options,
     source: SourceKind,
     uring: bool,
+    foreground: bool,
 ) -> Result<Option<&'static str>, Failure> {
     match image(options, source)? {
         Some(range) if range != (LoopRange { offset: 0, sizelimit: 0 }) => {
             Err(Failure::mount("offset= and sizelimit= need a loop device; ask root to mount it"))
         }
         _ if options.remount => Err(Failure::mount("remounting is for root")),
+        _ if options.lock_file.is_some() && !foreground => Err(Failure::mount(
+            "lockfile= needs -f: else nobody is left to remove the file; images are locked anyway",
+        )),
         _ if !options.labels.is_empty() => Err(Failure::mount("SELinux contexts are for root")),
         _ => io_uring(options.serving.io_uring, uring),
     }
+}
+
+/// What an ordinary user's server is to do. With ACLs the kernel checks permissions (fuse.h, FUSE_POSIX_ACL),
+/// which `fakeroot` asks it not to.
+pub(crate) fn engine_of_user(options: &Options) -> EngineOptions {
+    let acl = if options.fakeroot { Some(false) } else { options.engine.acl };
+    EngineOptions { acl, ..options.engine.clone() }
 }
 
 /// Options for fusermount3. Access times are left to the server; device files and set-uid programs of
@@ -219,7 +235,8 @@ pub(crate) fn fusermount_options(
     root: bool,
 ) -> String {
     let name = source.replace('\\', "\\\\").replace(',', "\\,");
-    let mut words = vec!["nosuid", "nodev", "default_permissions"];
+    let mut words = vec!["nosuid", "nodev"];
+    words.extend((!options.fakeroot).then_some("default_permissions"));
     words.extend(read_only.then_some("ro"));
     words.extend(options.flags.noexec.then_some("noexec"));
     words.extend((options.allow_other || root).then_some("allow_other"));

@@ -72,11 +72,12 @@ fn io_uring_is_a_wish_a_must_or_unwanted() {
     ] {
         let plan = decide(&options(list), &facts).unwrap();
         assert_eq!(plan.hint.is_some(), hint, "{list}");
-        let user = decide_user(&options(list), SourceKind::File { bytes: 1 }, facts.io_uring);
+        let user =
+            decide_user(&options(list), SourceKind::File { bytes: 1 }, facts.io_uring, false);
         assert_eq!(user.unwrap().is_some(), hint, "{list}");
     }
     assert!(refusal("io_uring=on", off).contains("echo Y >"));
-    assert!(decide_user(&options("io_uring=on"), SourceKind::Block, false).is_err());
+    assert!(decide_user(&options("io_uring=on"), SourceKind::Block, false, false).is_err());
 }
 
 #[test]

@@ -3,7 +3,10 @@
 //!
 //! The mount is of type fuse and so cannot hold a device; umount(2) does not wait for the server.
 
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -51,7 +54,7 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let path = source::resolve(&invocation.source)?;
     let pinned = source::pin(&path)?;
     let uring = facts::io_uring(options.serving.io_uring);
-    let hint = policy::decide_user(&options, source::kind(&pinned), uring)?;
+    let hint = policy::decide_user(&options, source::kind(&pinned), uring, invocation.fake)?;
     let shown = invocation.source.to_string_lossy().into_owned();
     if let Some(hint) = hint {
         reporter.verbose(&shown, hint);
@@ -59,6 +62,7 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
     let target = absolute_directory(&invocation.target)?;
     let write_protected = options.read_only != Some(true) && source::is_write_protected(&pinned);
     let read_only = policy::read_only(&options, write_protected);
+    let _lock = options.lock_file.as_deref().map(LockFile::make).transpose()?;
     let image = open_image(&pinned, read_only)?;
     let mut handover = Handover::of_image(image);
     if let Some(path) = &options.journal_path {
@@ -80,6 +84,29 @@ pub(crate) fn run(invocation: &Invocation, reporter: &Reporter) -> Result<(), Fa
         wait_for_unmount(server, &interruptions, target)?;
     }
     Ok(())
+}
+
+/// A file that says that an image is in use, as fuse2fs makes it; it goes with this.
+struct LockFile<'a>(&'a Path);
+
+impl<'a> LockFile<'a> {
+    fn make(path: &'a Path) -> Result<Self, Failure> {
+        let what = path.display();
+        match OpenOptions::new().write(true).create_new(true).mode(0o400).open(path) {
+            Ok(_) => Ok(Self(path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Failure::mount(format!(
+                "the lock file {what} is there: somebody else has the image, or left the file behind"
+            ))),
+            Err(error) => Err(Failure::mount(format!("lock file {what}: {}", plain(&error)))),
+        }
+    }
+}
+
+impl Drop for LockFile<'_> {
+    fn drop(&mut self) {
+        // Whoever has taken it away meanwhile wanted that.
+        let _ = fs::remove_file(self.0);
+    }
 }
 
 fn greet(
@@ -148,7 +175,7 @@ impl Job<'_> {
             },
             engine: EngineOptions {
                 mount_point: Text::lossy(&self.target.to_string_lossy()),
-                ..self.options.engine.clone()
+                ..policy::engine_of_user(self.options)
             },
         };
         let session = session.request(request, &self.handover.fds())?;

@@ -1,9 +1,9 @@
 //! `fuse4fs IMAGE DIR` as an ordinary user, through fusermount3.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fuse4fs_tests::product::Product;
@@ -21,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::test("an ordinary user mounts an image and sees its tree", a_user_mounts_an_image),
         trial::test("a user's server has threads of the idle class", classes),
         trial::test("without fusermount3 a user is told so", without_fusermount3),
+        trial::test("with fakeroot a user may do what root may", fakeroot),
+        trial::test("a lock file is there while a user's mount is", lock_file),
     ]
 }
 
@@ -37,6 +39,7 @@ fn scene() -> Result<Scene> {
     let directory = tempfile::tempdir()?;
     let image = Golden::named("ext4-4k-i512")?.unpack(directory.path())?;
     let mountpoint = directory.path().join("mnt");
+    std::fs::set_permissions(&image, PermissionsExt::from_mode(0o644))?;
     std::fs::create_dir(&mountpoint)?;
     for path in [directory.path(), &image, &mountpoint] {
         chown(path, Some(NOBODY), Some(NOBODY))?;
@@ -112,6 +115,66 @@ fn told(scene: &Scene) -> Result<()> {
     let root = command::run(Command::new(program).arg("status").arg(&point))?;
     let said = String::from_utf8_lossy(&root.stdout);
     ensure!(root.status.code() == Some(1) && said.contains("permission denied"), "{root:?}");
+    Ok(())
+}
+
+fn fakeroot() -> Result<()> {
+    let make = |scene: &Scene| -> Result<[bool; 2]> {
+        let new = scene.mountpoint.join("new");
+        let made = command::run(as_nobody("mkdir".as_ref()).arg(&new))?;
+        let mut chown = as_nobody("chown".as_ref());
+        let given = command::run(chown.arg("7:8").arg(scene.mountpoint.join("edges")))?;
+        Ok([made.status.success(), given.status.success()])
+    };
+    mounted("rw", |scene| {
+        ensure!(make(scene)? == [false, false], "the root is root's");
+        Ok(())
+    })?;
+    mounted("fakeroot", |scene| {
+        ensure!(make(scene)? == [true, true], "not everything is permitted");
+        let edges = as_nobody("stat".as_ref())
+            .args(["-c", "%u:%g"])
+            .arg(scene.mountpoint.join("edges"))
+            .output()?;
+        ensure!(edges.stdout == b"7:8\n", "{edges:?}");
+        Ok(())
+    })?;
+    let scene = scene()?;
+    let mut mount = Command::new(scene.product.helper());
+    let refused =
+        command::run(mount.arg(&scene.image).arg(&scene.mountpoint).args(["-o", "fakeroot"]))?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(refused.status.code() == Some(32) && said.contains("of the program fuse4fs"), "{said}");
+    Ok(())
+}
+
+fn lock_file() -> Result<()> {
+    host::need_program("fusermount3")?;
+    let scene = scene()?;
+    let lock = scene.image.with_file_name("lock");
+    let options = format!("lockfile={}", lock.display());
+    let fuse4fs = |foreground: Option<&str>| {
+        let mut fuse4fs = as_nobody(scene.product.user_program().as_os_str());
+        fuse4fs.args(foreground).arg(&scene.image).arg(&scene.mountpoint).args(["-o", &options]);
+        fuse4fs
+    };
+    let refused = command::run(&mut fuse4fs(None))?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(said.contains("lockfile= needs -f") && !lock.exists(), "{said}");
+    let mut first = fuse4fs(Some("-f")).spawn()?;
+    let list = || command::run(as_nobody("ls".as_ref()).arg(&scene.mountpoint));
+    let begin = Instant::now();
+    while list()?.stdout.is_empty() {
+        ensure!(begin.elapsed() < Duration::from_secs(20), "it is not mounted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(lock.metadata()?.len() == 0, "the lock file has content");
+    let refused = command::run(&mut fuse4fs(Some("-f")))?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(refused.status.code() == Some(32) && said.contains("lock file"), "{said}");
+    ensure!(lock.exists(), "it took away the lock file of another");
+    command::succeed(as_nobody("fusermount3".as_ref()).arg("-u").arg(&scene.mountpoint))?;
+    ensure!(first.wait()?.success() && !lock.exists(), "the lock file is left");
     Ok(())
 }
 

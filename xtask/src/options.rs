@@ -1,10 +1,10 @@
 //! The table of mount options, as pages and shells want it.
 
-use fuse4fs_helper::table::{EXT4, GENERIC, Row, SERVER};
+use fuse4fs_helper::table::{EXT4, FUSE2FS, GENERIC, Row, SERVER};
 
 /// The tables by the names that mount.fuse4fs(8) has for them.
-pub(crate) const TABLES: [(&str, &[Row]); 3] =
-    [("generic", GENERIC), ("ext4", EXT4), ("fuse4fs", SERVER)];
+pub(crate) const TABLES: [(&str, &[Row]); 4] =
+    [("generic", GENERIC), ("ext4", EXT4), ("fuse4fs", SERVER), ("fuse2fs", FUSE2FS)];
 
 /// One word of `-o` that a shell offers.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,10 +1,11 @@
 //! Mount options: the comma list of mount(8) and fstab(5) → [`Options`].
 //!
 //! Words are taken in order, the later wins, as in the kernel. Nothing here looks at the system.
-//! `generic` has the words of mount(8), `ext4` those of the file system, `server` our own; `table`
-//! tells people of them.
+//! `generic` has the words of mount(8), `ext4` those of the file system, `server` our own, `fuse2fs` those of
+//! the C programs; `table` tells people of them.
 
 mod ext4;
+mod fuse2fs;
 mod generic;
 mod server;
 pub mod table;
@@ -91,6 +92,10 @@ pub(crate) struct Options {
     pub(crate) tuning: Tuning,
     pub(crate) server: ServerChoice,
     pub(crate) journal_path: Option<PathBuf>,
+    /// A file that is there for as long as an ordinary user's mount.
+    pub(crate) lock_file: Option<PathBuf>,
+    /// Everybody may do everything on an ordinary user's mount.
+    pub(crate) fakeroot: bool,
     /// Seconds, 0 for never.
     pub(crate) request_timeout: u32,
     pub(crate) server_timeout: Duration,
@@ -115,6 +120,8 @@ impl Default for Options {
             tuning: Tuning::default(),
             server: ServerChoice::default(),
             journal_path: None,
+            lock_file: None,
+            fakeroot: false,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             server_timeout: DEFAULT_SERVER_TIMEOUT,
             log_level: LogLevel::default(),
@@ -158,14 +165,16 @@ impl Options {
             Some(value) => self.assignment(name, value),
             None => Ok(generic::word(self, name)
                 || ext4::word(&mut self.engine, name)
-                || server::word(self, name)),
+                || server::word(self, name)
+                || fuse2fs::word(self, name)),
         }
     }
 
     fn assignment(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
         Ok(generic::assignment(self, name, value)
             || ext4::assignment(&mut self.engine, name, value)?
-            || server::assignment(self, name, value)?)
+            || server::assignment(self, name, value)?
+            || fuse2fs::assignment(self, name, value)?)
     }
 }
 

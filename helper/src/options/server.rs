@@ -62,12 +62,9 @@ fn tuning(options: &mut Options, name: &str, value: &str) -> Result<bool, Failur
     Ok(true)
 }
 
+/// What is out of range is as near to it as possible: fuse2fs takes up to 2 GiB.
 fn cache(name: &str, value: &str) -> Result<u64, Failure> {
-    let bytes = size(name, value)?;
-    if (MIN_CACHE..=MAX_CACHE).contains(&bytes) {
-        return Ok(bytes);
-    }
-    Err(bad(name, value, &format!("{}M to {}M is possible", MIN_CACHE >> 20, MAX_CACHE >> 20)))
+    Ok(size(name, value)?.clamp(MIN_CACHE, MAX_CACHE))
 }
 
 fn log_level(value: &str) -> Result<LogLevel, Failure> {

@@ -172,7 +172,7 @@ pub const SERVER: &[Row] = &[
         &["cache_size=<BYTES>"],
         "4M",
         "what the server may keep of the disk's metadata while the machine is short of memory, 1M to \
-         768M",
+         768M; more or less is taken as that",
     ),
     row(
         &["cache_max=<BYTES>"],
@@ -191,17 +191,47 @@ pub const SERVER: &[Row] = &[
     row(&["log=<FILE>"], "syslog", "where a server that this program starts writes its log"),
 ];
 
+/// Words of fuse2fs and of the C fuse4fs.
+pub const FUSE2FS: &[Row] = &[
+    row(
+        &["fakeroot"],
+        "off",
+        "nobody's permissions are checked; for mounts of the program *fuse4fs* only, without ACLs",
+    ),
+    row(
+        &["lockfile=<FILE>"],
+        "none",
+        "made for the mount and removed after it, which fails if it is there; for *fuse4fs -f* only",
+    ),
+    row(&["flush_interval=<S>"], "5", "the same as *commit=*; 0 is the default here"),
+    row(&["max_threads=<N>"], "0", "the same as *threads=*"),
+    row(&["fuse2fs_debug", "fuse4fs_debug"], "off", "the same as *log_level=debug*"),
+    row(
+        &["kernel", "directio", "no_default_opts", "clone_fd", "timing", "oom_score_adj=<N>"],
+        "",
+        "accepted without effect; times of operations are in *fuse4fs status*",
+    ),
+];
+
 #[cfg(test)]
 mod tests {
     use super::super::Options;
-    use super::{EXT4, GENERIC, SERVER};
+    use super::{EXT4, FUSE2FS, GENERIC, SERVER};
 
     /// Words that only repeat a default, or stand for several others.
-    const UNTOLD: [&str; 7] =
-        ["user", "users", "owner", "group", "atime", "norelatime", "nostrictatime"];
+    const UNTOLD: [&str; 8] = [
+        "max_idle_threads",
+        "user",
+        "users",
+        "owner",
+        "group",
+        "atime",
+        "norelatime",
+        "nostrictatime",
+    ];
 
     fn words() -> impl Iterator<Item = &'static str> {
-        [GENERIC, EXT4, SERVER].into_iter().flatten().flat_map(|row| row.words).copied()
+        [GENERIC, EXT4, SERVER, FUSE2FS].into_iter().flatten().flat_map(|row| row.words).copied()
     }
 
     /// What a user could type for a word of the table: each of its alternatives.
@@ -228,7 +258,8 @@ mod tests {
     #[test]
     fn every_word_that_has_an_effect_is_told() {
         let told: Vec<_> = words().filter_map(|word| word.split(['=', '[']).next()).collect();
-        let code = [include_str!("generic.rs"), include_str!("ext4.rs"), include_str!("server.rs")];
+        let ours = [include_str!("server.rs"), include_str!("fuse2fs.rs")];
+        let code = [include_str!("generic.rs"), include_str!("ext4.rs"), ours[0], ours[1]];
         // Arms of matches over words; those over values end in Ok().
         let arms = code.iter().flat_map(|text| text.lines()).map(str::trim);
         let arms = arms.filter(|line| line.starts_with('"') && !line.contains("=> Ok("));

@@ -54,6 +54,8 @@ impl Disks {
         let attached = Attached::new(journal.clone())?;
         let device = format!("device={}", attached.path.display());
         succeed(mke2fs.arg("-J").arg(device).arg(&image))?;
+        // Closing it writes what it holds only if nobody else looks at it at this moment.
+        attached.bytes()?;
         Self::new(size, image, Some(journal))
     }
 
