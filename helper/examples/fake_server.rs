@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use fuse4fs_protocol::{
     FdRole, Features, Hello, IOC_GET_READ_ONLY, KEY_BYTES, MAGIC, MAX_MESSAGE, Phase, RefusalKind,
-    Text, ToHelper, ToServer, VERSION_MAX, Welcome, decode, encode,
+    Report, Text, ToHelper, ToServer, VERSION_MAX, Verdict, Welcome, decode, encode,
 };
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -111,11 +111,17 @@ impl Fake {
         self.step("after-hello");
         self.welcome();
         self.step("after-welcome");
-        let (ToServer::Mount(request), mut fds) = self.receive() else {
-            panic!("no mount request")
+        let (message, mut fds) = self.receive();
+        self.step("after-mount");
+        let request = match message {
+            ToServer::Mount(request) => request,
+            ToServer::Check(request) => {
+                assert_eq!(request.fds.roles(), [FdRole::Device]);
+                return self.verdict(&report(), &ToHelper::Serving { read_only: true });
+            }
+            ToServer::Hello(_) => panic!("no request"),
         };
         assert_eq!(request.fds.roles().len(), fds.len());
-        self.step("after-mount");
         let place = request.fds.roles().iter().position(|role| *role == FdRole::Fuse).unwrap();
         let mut fuse = File::from(fds.swap_remove(place));
         initialise(&mut fuse);
@@ -126,7 +132,8 @@ impl Fake {
                 self.send(&ToHelper::Progress { phase: Phase::Replay, done, total: 6 });
             }
         }
-        self.verdict();
+        let serving = ToHelper::Serving { read_only: !self.is_writable() };
+        self.verdict(&serving, &report());
         let root = Root {
             ioctl: match (self.is_writable(), request.read_only) {
                 (true, false) => 0,
@@ -164,13 +171,14 @@ impl Fake {
         self.send(&ToHelper::Welcome(welcome));
     }
 
-    fn verdict(&self) {
-        let serving = ToHelper::Serving { read_only: !self.is_writable() };
+    /// The last word; `other` is that of another conversation.
+    fn verdict(&self, last: &ToHelper, other: &ToHelper) {
         match self.behaviour.as_str() {
+            "verdict-of-another" => self.send(other),
             "verdict-out-of-order" => self.welcome(),
-            "verdict-fds" => self.send_with_fds(&serving),
-            "verdict-trailing" => self.send_changed(&serving, 1),
-            "verdict-oversize" => self.send_changed(&serving, MAX_MESSAGE),
+            "verdict-fds" => self.send_with_fds(last),
+            "verdict-trailing" => self.send_changed(last, 1),
+            "verdict-oversize" => self.send_changed(last, MAX_MESSAGE),
             "verdict-nonsense" => self.send_bytes(&[0xff; 40]),
             "verdict-empty" => self.send_bytes(&[]),
             "refuses" => {
@@ -181,7 +189,7 @@ impl Fake {
             "floods" => loop {
                 self.send(&ToHelper::Progress { phase: Phase::Replay, done: 0, total: 0 });
             },
-            _ => self.send(&serving),
+            _ => self.send(last),
         }
     }
 
@@ -238,6 +246,10 @@ impl Fake {
             std::process::exit(1);
         }
     }
+}
+
+fn report() -> ToHelper {
+    ToHelper::Report(Box::new(Report { filesystem: None, verdict: Verdict::ReadWrite }))
 }
 
 const FORGET: u32 = 2;

@@ -48,7 +48,7 @@ pub use options::table;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use session::hear_server;
+pub use session::{hear_report, hear_server};
 
 /// `mount.fuse4fs`, given its arguments without its own name.
 ///

@@ -215,21 +215,43 @@ impl<S> Session<S> {
 #[cfg(feature = "fuzzing")]
 pub fn hear_server(
     says: impl FnOnce(&OwnedFd),
-    (server, interruptions): (OwnedFd, OwnedFd),
+    processes: (OwnedFd, OwnedFd),
     request: MountRequest,
 ) -> Result<bool, String> {
     let told = |failure: Failure| failure.text;
+    let session = greeted(says, processes)?.request(request, &[]).map_err(told)?;
+    let serving = session.verdict(|_, _, _| ()).map_err(told)?;
+    let tightened = serving.state.tightened;
+    drop(serving.leave());
+    Ok(tightened)
+}
+
+/// The same for a check, and what is printed of the report: for people, and as JSON.
+///
+/// # Errors
+/// What root would be told.
+#[cfg(feature = "fuzzing")]
+pub fn hear_report(
+    says: impl FnOnce(&OwnedFd),
+    processes: (OwnedFd, OwnedFd),
+    request: CheckRequest,
+) -> Result<[String; 2], String> {
+    let told = greeted(says, processes)?.check(request, &[], |_, _, _| ());
+    told.map(crate::examine::printed).map_err(|failure| failure.text)
+}
+
+#[cfg(feature = "fuzzing")]
+fn greeted(
+    says: impl FnOnce(&OwnedFd),
+    (server, interruptions): (OwnedFd, OwnedFd),
+) -> Result<Session<Greeted>, String> {
     let (socket, theirs) = Socket::pair().map_err(|error| error.to_string())?;
     says(&theirs);
     let server = ServerProcess::new(server);
     let contact =
         Contact { socket, server, origin: String::new(), is_group: false, is_unit: false };
     let session = Session::new(contact, interruptions, HELLO_TIMEOUT);
-    let session = session.greet().map_err(told)?.request(request, &[]).map_err(told)?;
-    let serving = session.verdict(|_, _, _| ()).map_err(told)?;
-    let tightened = serving.state.tightened;
-    drop(serving.leave());
-    Ok(tightened)
+    session.greet().map_err(|failure| failure.text)
 }
 
 fn deadline(timeout: Duration) -> Instant {

@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::Duration;
 
-use support::Place;
+use support::{Place, Said, USER, run};
 
 /// How a server can misbehave, and what a person is told.
-const CASES: [(&str, &str); 24] = [
+const CASES: [(&str, &str); 25] = [
     ("dies-at-once", "server"),
     ("dies-after-hello", "ended before"),
     ("dies-after-welcome", "server"),
@@ -27,6 +28,7 @@ const CASES: [(&str, &str); 24] = [
     ("welcome-oversize", "too long"),
     ("welcome-nonsense", "nonsense"),
     ("verdict-out-of-order", "out of turn"),
+    ("verdict-of-another", "out of turn"),
     ("verdict-fds", "server"),
     ("verdict-trailing", "1 bytes after the end"),
     ("verdict-oversize", "too long"),
@@ -84,6 +86,38 @@ fn a_server_of_systemds_that_misbehaves_leaves_nothing() {
             });
         }
     });
+}
+
+#[test]
+fn a_check_whose_server_misbehaves_has_no_verdict() {
+    let cases = CASES.iter().filter(|(behaviour, _)| !behaviour.ends_with("-after-init"));
+    std::thread::scope(|scope| {
+        for (behaviour, words) in cases {
+            scope.spawn(move || {
+                let mut place = Place::with_server(behaviour);
+                let said = check(&place);
+                said.one_line(16, words);
+                assert!(said.took < Duration::from_secs(6), "{behaviour}: took {:?}", said.took);
+                place.is_clean();
+            });
+        }
+    });
+}
+
+fn check(place: &Place) -> Said {
+    run(Command::new(USER).arg("check").arg(place.image()).args(["-o", &place.spawn()]))
+}
+
+#[test]
+fn a_check_is_told_in_our_words() {
+    let mut place = Place::with_server("good");
+    let said = check(&place);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.stdout.ends_with("It can be mounted read-write.\n"), "{said:?}");
+    place.is_clean();
+    let mut place = Place::with_server("refuses");
+    check(&place).one_line(16, "the server says: no magic [31m here");
+    place.is_clean();
 }
 
 #[test]

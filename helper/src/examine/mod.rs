@@ -208,6 +208,14 @@ fn greet(options: &Options) -> Result<Session<Greeted>, Failure> {
     Session::new(contact, interruptions, options.server_timeout).greet()
 }
 
+/// What is printed of a report, for fuzzers: for people, and as JSON.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn printed(report: Box<Report>) -> [String; 2] {
+    let (source, mounted) = ("/dev/x".to_owned(), Vec::new());
+    let examined = Examined { source, mounted, write_protected: false, report };
+    [text::text(&examined), json::text(&examined)]
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! The conversation of helper and server, with one side hostile.
 //!
-//! An input is: which side is hostile (1 byte); then messages, each as what descriptors come with it
+//! An input is: which side is hostile (1 byte); if it is the server, what it was asked for (1 byte); then messages, each as what descriptors come with it
 //! (1 byte: how many; and one for each), length (2) and so many bytes.
 
 use std::fs::OpenOptions;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use fuse4fs_protocol::{
-    FdRole, Hello, MAX_FDS, Phase, RefusalKind, Text, ToHelper, ToServer, encode,
+    FdRole, Hello, MAX_FDS, Phase, RefusalKind, Report, Text, ToHelper, ToServer, Verdict, encode,
 };
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
@@ -28,6 +28,8 @@ const MAX_MESSAGES: usize = 8;
 /// Who is hostile.
 const HELPER: u8 = 0;
 const SERVER: u8 = 1;
+/// A hostile server was asked to look at a device, not to mount it.
+const CHECK: u8 = 2;
 
 /// Descriptors of a process that serve for all inputs.
 struct Props {
@@ -89,11 +91,20 @@ fn to_server(props: &Props, input: &mut Input<'_>) -> Result<()> {
 }
 
 fn to_helper(props: &Props, input: &mut Input<'_>) -> Result<()> {
-    let mut request = mount_request(vec![FdRole::Device, FdRole::Fuse])?;
-    request.read_only = input.byte() & 1 != 0;
-    let read_only = request.read_only;
+    let kind = input.byte();
     let processes = (props.ended.try_clone()?, props.quiet.0.try_clone()?);
     let says = |socket: &OwnedFd| drop(say(props, socket, input));
+    if kind & CHECK != 0 {
+        let request = check_request(vec![FdRole::Device])?;
+        if let Ok(printed) = fuse4fs_helper::hear_report(says, processes, request) {
+            let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!printed.iter().any(|text| text.contains(obeyed)), "{printed:?}");
+        }
+        return Ok(());
+    }
+    let mut request = mount_request(vec![FdRole::Device, FdRole::Fuse])?;
+    request.read_only = kind & 1 != 0;
+    let read_only = request.read_only;
     if let Ok(tightened) = fuse4fs_helper::hear_server(says, processes, request) {
         assert!(!(tightened && read_only), "a read-only mount cannot be tightened");
     }
@@ -135,6 +146,9 @@ pub(super) fn seeds() -> Result<Vec<Vec<u8>>> {
     let hello = message(&[], &encode(&ToServer::Hello(Hello::ours()))?)?;
     let mount = encode(&ToServer::Mount(mount_request(roles)?))?;
     let check = encode(&ToServer::Check(check_request(vec![FdRole::Device, FdRole::Journal])?))?;
+    let why = Text::lossy("a \u{202e} name");
+    let report = Report { filesystem: None, verdict: Verdict::Unmountable { why } };
+    let report = encode(&ToHelper::Report(Box::new(report)))?;
     let welcome = ToHelper::Welcome(welcome(fuse4fs_protocol::VERSION_MAX));
     let welcome = message(&[], &encode(&welcome)?)?;
     let progress = ToHelper::Progress { phase: Phase::Replay, done: 1, total: 2 };
@@ -149,6 +163,7 @@ pub(super) fn seeds() -> Result<Vec<Vec<u8>>> {
         [&[SERVER, 0], &welcome[..], &progress, &serving].concat(),
         [&[SERVER, 1], &welcome[..], &progress, &message(&[], &refused)?[..]].concat(),
         [&[SERVER, 1], &message(&[0], &[])?[..], &welcome].concat(),
+        [&[SERVER, CHECK], &welcome[..], &progress, &message(&[], &report)?[..]].concat(),
     ])
 }
 
