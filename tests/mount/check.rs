@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use fuse4fs_tests::attached::Attached;
 use fuse4fs_tests::host::{self, Mounted};
 use fuse4fs_tests::image::Recipe;
 use fuse4fs_tests::product::{Product, Traces};
@@ -61,6 +62,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::test("check says what only forbids to write", a_feature_to_read_only),
         trial::test("check finds a file system inside an image", inside_an_image),
         trial::test("check looks at what is mounted", a_mounted_one),
+        trial::test("check asks for a journal that is elsewhere", a_journal_elsewhere),
         trial::test("an ordinary user checks an image", by_a_user),
         trial::test("the server of a check is contained and has the device alone", contained),
         trial::test("a check whose server is killed has no verdict", without_a_server),
@@ -200,6 +202,26 @@ fn a_mounted_one() -> Result<()> {
     }
     std::fs::write(point.join("new"), "still writable")?;
     mounted.unmount()
+}
+
+fn a_journal_elsewhere() -> Result<()> {
+    let product = Product::get()?;
+    let directory = tempfile::tempdir()?;
+    let (journal, image) = (directory.path().join("journal"), directory.path().join("image"));
+    let make = |options: &[&str], path: &Path| {
+        let mut mke2fs = Command::new("mke2fs");
+        command::succeed(mke2fs.args(["-q", "-F", "-b", "1024"]).args(options).arg(path).arg("8M"))
+    };
+    make(&["-O", "journal_dev"], &journal)?;
+    let attached = Attached::new(journal)?;
+    make(&["-t", "ext4", "-J", &format!("device={}", attached.path.display())], &image)?;
+    let scene = Scene { product, directory, image };
+    let elsewhere = ["on another device, ", "It can be mounted read-only, with -o ro: "];
+    expect(&scene.check(&[], READ_ONLY)?, &elsewhere)?;
+    let given = format!("journal_path={}", attached.path.display());
+    expect(&scene.check(&["-o", &given], READ_WRITE)?, &["on another device, ", ", clean"])?;
+    let wrong = format!("journal_path={}", scene.image.display());
+    expect(&scene.check(&["-o", &wrong], UNMOUNTABLE)?, &["it is not a journal"])
 }
 
 fn by_a_user() -> Result<()> {
