@@ -16,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::test("the server lives in namespaces of its own", own_namespaces),
         trial::test("the server's root is empty", empty_root),
         trial::test(
-            "the server holds the device, /dev/fuse, its log and the load, and nothing else",
+            "the server holds the device, /dev/fuse, its log, the load and what tells of memory, and nothing else",
             few_fds,
         ),
         trial::test("every thread of the server is filtered", every_thread_is_filtered),
@@ -105,8 +105,11 @@ fn few_fds() -> Result<()> {
         let log = (1..=2).contains(&number) && target.starts_with("socket:");
         let load = target == "/proc/loadavg" && is_read_only(&info)?;
         let wake_up = target == "anon_inode:[eventfd]" || target == "anon_inode:[io_uring]";
+        // Of a control group, or of the machine.
+        let pressure = target.ends_with("/memory.pressure") || target == "/proc/pressure/memory";
         ensure!(
             log || load
+                || pressure
                 || wake_up
                 || target == "/dev/null"
                 || target == "/dev/fuse"
@@ -153,9 +156,11 @@ fn limits() -> Result<()> {
         let hard = line.split_whitespace().nth(1).context("a hard limit")?;
         hard.parse().with_context(|| format!("{name}: {hard}"))
     };
-    for none in ["Max core file size", "Max open files", "Max locked memory"] {
+    for none in ["Max core file size", "Max locked memory"] {
         ensure!(limit(none)? == 0, "{text}");
     }
+    // Of descriptors only the standard input's number is below it.
+    ensure!(limit("Max open files")? == 1, "{text}");
     ensure!(limit("Max file size")? == 256 << 20 && limit("Max processes")? == 2048, "{text}");
     ensure!((1 << 30..1100 << 20).contains(&limit("Max data size")?), "{text}");
     serving.mounted.unmount()

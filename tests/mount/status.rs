@@ -354,7 +354,7 @@ fn lie_and_word() -> Result<Vec<(Lie, &'static str)>> {
     Ok(vec![
         (Ok(bytes.clone()), "ext4 07070707-"),
         (changed(1, 9), "in version 9"),
-        (changed(3, 0), "nonsense"),
+        (changed(3, bytes[3] ^ 0x80), "nonsense"),
         (changed(label, 0x1b), "nonsense"),
         (Ok(Vec::new()), "in version 0"),
         (Ok(vec![0xff; 16_000]), "nonsense"),
