@@ -1,6 +1,7 @@
 //! Mounts whose servers are in control groups.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -52,13 +53,24 @@ impl Stage {
     /// # Errors
     /// What the helper says.
     pub(crate) fn mount(&self, groups: &Groups, image: &Path, options: &str) -> Result<Shown> {
+        self.mount_by(groups.inside(&self.product.helper()), image, options)
+    }
+
+    /// Mounts `image` by a server that is in other groups than those who use it, as a unit is.
+    ///
+    /// # Errors
+    /// What the helper says.
+    pub(crate) fn mount_outside(&self, image: &Path, options: &str) -> Result<Shown> {
+        self.mount_by(Command::new(self.product.helper()), image, options)
+    }
+
+    fn mount_by(&self, mut helper: Command, image: &Path, options: &str) -> Result<Shown> {
         let enabled = if self.ring == "on" { "Y" } else { "N" };
         let _parameter = Parameter::set(enabled)?;
         let target = self.path().join("mnt");
         let log = self.path().join("log");
         let options =
             format!("rw,server=spawn,io_uring={},log={},{options}", self.ring, log.display(),);
-        let mut helper = groups.inside(&self.product.helper());
         command::succeed(helper.arg(image).arg(&target).args(["-o", &options]))?;
         let mounted = Mounted::adopt(&target);
         mounted.path().metadata()?;
