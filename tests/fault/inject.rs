@@ -11,7 +11,8 @@ use fuse4fs_tests::faulty::{Counts, Fault, Faulty, Op};
 
 use crate::tools::*;
 use crate::verb::{
-    Extent, Kind, Verb, is_stuck, look, make_witness, mended, must_be_clean, see_witness, tells,
+    Extent, Kind, Verb, has_orphans, is_stuck, look, make_witness, mended, must_be_clean,
+    see_witness, tells,
 };
 
 /// What must be left of the verb.
@@ -106,11 +107,21 @@ impl Stage<'_> {
             device.heal();
             fs.sync().context("sync of a device that works again")?;
             fs.unmount().context("unmount of a device that works again")?;
-            self.ended(&device, promise).context("after a failure that was no end")?;
+            self.left(&device, promise).context("after a failure that was no end")?;
         } else {
             self.aborted(&device, &fs, case, promise).context("after an abort")?;
         }
         Ok(true)
+    }
+
+    /// As [`Stage::ended`]; what could not be cut or freed may wait for the next mount, or for e2fsck.
+    fn left(&self, device: &Faulty, promise: Promise) -> Result<()> {
+        let bytes = device.contents();
+        if has_orphans(bytes.clone())? {
+            self.recovered(&bytes, promise)
+        } else {
+            self.ended(device, promise)
+        }
     }
 
     /// All is in its place.

@@ -121,9 +121,12 @@ pub(crate) fn tells(bytes: Vec<u8>) -> Result<bool> {
 /// Whether inodes wait for their end that nobody will bring about: e2fsck and the kernel, too, leave
 /// the orphans of a file system with errors to who answers questions.
 pub(crate) fn is_stuck(bytes: Vec<u8>) -> Result<bool> {
-    let orphans =
-        |fs: &Filesystem| Ok(fs.facts().last_orphan.is_some() || fs.facts().orphan_file.is_some());
-    Ok(tells(bytes.clone())? && look(bytes, orphans)?)
+    Ok(tells(bytes.clone())? && has_orphans(bytes)?)
+}
+
+/// Whether inodes wait for their end.
+pub(crate) fn has_orphans(bytes: Vec<u8>) -> Result<bool> {
+    look(bytes, |fs| Ok(fs.facts().last_orphan.is_some() || fs.facts().orphan_file.is_some()))
 }
 
 /// Whether e2fsck finds nothing.
