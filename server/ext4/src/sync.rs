@@ -54,7 +54,7 @@ impl Volume {
             return self.write_home();
         }
         if self.committed_tid().reached(tid) || !self.commit(tid)? {
-            return self.blocks().flush();
+            return self.flush();
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Volume {
             self.commit(self.running_tid())?;
         } else if since.is_none() && self.superblock.is_unflushed() {
             // File data without any change to metadata: it was overwritten, with lazytime.
-            self.aborting(self.blocks().flush())?;
+            self.flush()?;
         }
         let what = Checkpoint::AsDue(now);
         let left = self.aborting(self.journal().checkpoint(self.blocks(), what))?;
@@ -118,6 +118,16 @@ impl Volume {
             self.fold(self.running_tid())?;
         }
         self.aborting(self.journal().empty(self.blocks()))
+    }
+
+    /// Makes durable what was written past the log. An error ends all writing: whose data were lost, nobody
+    /// knows, and some of them may belong to who asks later.
+    ///
+    /// # Errors
+    /// I/O errors; `WouldBlock` for who may not wait.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.must_wait()?;
+        self.aborting(self.blocks().flush())
     }
 
     /// Fails for who may not wait, before anything has begun that would fail for that half-way.

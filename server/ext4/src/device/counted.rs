@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use super::BlockDevice;
 use crate::ids::on_disk;
 
@@ -14,11 +16,18 @@ pub(crate) struct Counted {
     device: Arc<dyn BlockDevice>,
     bytes: AtomicU64,
     unflushed: AtomicBool,
+    /// A flush has failed.
+    failed: Mutex<bool>,
 }
 
 impl Counted {
     pub(crate) fn new(device: Arc<dyn BlockDevice>) -> Self {
-        Self { device, bytes: AtomicU64::new(0), unflushed: AtomicBool::new(false) }
+        Self {
+            device,
+            bytes: AtomicU64::new(0),
+            unflushed: AtomicBool::new(false),
+            failed: Mutex::new(false),
+        }
     }
 
     /// Bytes so far.
@@ -61,12 +70,22 @@ impl BlockDevice for Counted {
         self.device.write_through(offset, from)
     }
 
+    /// One at a time, and never again after one that failed. The kernel tells an error of writing to one
+    /// of those who flush at that time; whose data it was, nobody knows.
     fn flush(&self) -> io::Result<()> {
+        if !self.device.may_wait() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut failed = self.failed.lock();
+        if *failed {
+            return Err(io::Error::other("what was written before may be lost"));
+        }
         // What is written from here on may be too late for this one.
         let unflushed = self.unflushed.swap(false, Ordering::AcqRel);
         let result = self.device.flush();
-        if result.is_err() && unflushed {
-            self.unflushed.store(true, Ordering::Release);
+        if result.is_err() {
+            *failed = true;
+            self.unflushed.fetch_or(unflushed, Ordering::AcqRel);
         }
         result
     }
@@ -91,5 +110,40 @@ impl BlockDevice for Counted {
 impl core::fmt::Debug for Counted {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Counted").field("bytes", &self.written()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its first flush fails.
+    struct Once(AtomicBool);
+
+    impl BlockDevice for Once {
+        fn size(&self) -> u64 {
+            0
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            let first = !self.0.swap(true, Ordering::Relaxed);
+            if first { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_nobody_is_told_that_all_is_well() {
+        let device = Counted::new(Arc::new(Once(AtomicBool::new(false))));
+        device.write_at(0, b"somebody's").unwrap();
+        assert_eq!(device.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(device.flush().is_err() && device.is_unflushed());
     }
 }

@@ -66,7 +66,7 @@ impl Filesystem {
         }
         match self.volume.changed.last(nr, data_only) {
             Some(tid) => self.volume.fsync(tid),
-            None if self.volume.journal().has_log() => self.volume.blocks().flush(),
+            None if self.volume.journal().has_log() => self.volume.flush(),
             None => self.volume.sync(),
         }
     }
