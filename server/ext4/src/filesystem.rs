@@ -149,12 +149,6 @@ impl Filesystem {
         self.volume.memory().used()
     }
 
-    /// Bytes that it may take: most of the budget.
-    #[must_use]
-    pub fn cache_capacity(&self) -> u64 {
-        self.volume.memory().capacity()
-    }
-
     /// From now on that takes at most about `bytes`; what is too much is dropped at once.
     pub fn set_cache_budget(&self, bytes: u64) {
         self.volume.memory().set_budget(bytes);

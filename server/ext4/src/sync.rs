@@ -86,12 +86,14 @@ impl Volume {
         let commits = since.is_some() && (wanted || due <= now);
         if commits {
             self.commit(self.running_tid())?;
-        } else if since.is_none() && self.superblock.is_unflushed() {
-            // File data without any change to metadata: it was overwritten, with lazytime.
-            self.flush()?;
         }
         let what = Checkpoint::AsDue(now);
         let left = self.aborting(self.journal().checkpoint(self.blocks(), what))?;
+        if since.is_none() && !left && self.superblock.is_unflushed() {
+            // File data without any change to metadata: it was overwritten, with lazytime. While there are
+            // commits, these flush.
+            self.flush()?;
+        }
         let next = if since.is_none() || commits { later(now, interval) } else { due };
         Ok(if left { next.min(later(now, IDLE)) } else { next })
     }

@@ -105,8 +105,8 @@ impl Memory {
     pub(super) fn level(&self) -> CacheLevel {
         let table = self.table.load();
         CacheLevel {
-            bytes: table.weight(),
-            budget: table.capacity(),
+            bytes: self.used(),
+            budget: self.capacity(),
             entries: on_disk(table.len()),
             hits: self.past_hits.load(Ordering::Relaxed).saturating_add(table.hits()),
             misses: self.misses.load(Ordering::Relaxed),
