@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use fuse4fs_ext4::ids::InodeNr;
 use fuse4fs_ext4::{
-    Caller, Error, Fallocate, FileKind, Filesystem, Inode, InodeFlags, KeepSize, Named, NewInode,
-    Open, Overhead, Rename, Result, Seek, SetAttr, SetTime, Timestamp, Trim, Unlinked, WriteKind,
-    XattrMode,
+    Caller, CorruptKind, Error, Fallocate, FileKind, Filesystem, Inode, InodeFlags, KeepSize,
+    Named, NewInode, Open, Overhead, Rename, Result, Seek, SetAttr, SetTime, Timestamp, Trim,
+    Unlinked, WriteKind, XattrMode,
 };
 
 use super::input::Input;
@@ -161,15 +161,20 @@ impl Actor {
         false
     }
 
-    fn nr(&self, input: &mut Input<'_>) -> InodeNr {
+    /// One that is known, or any: those that no directory may name are refused. But what holds the value of
+    /// an attribute is told from damage by nobody who comes to it as a file.
+    fn nr(&self, fs: &Filesystem, input: &mut Input<'_>) -> InodeNr {
         match input.byte() {
-            255 => InodeNr::new(1 + input.word() % self.count),
+            255 => {
+                let any = InodeNr::new(1 + input.word() % self.count);
+                if is_value(fs, any) { InodeNr::ROOT } else { any }
+            }
             at => self.known[usize::from(at) % self.known.len()],
         }
     }
 
     fn inode(&mut self, fs: &Filesystem, input: &mut Input<'_>) -> Option<std::sync::Arc<Inode>> {
-        let nr = self.nr(input);
+        let nr = self.nr(fs, input);
         self.note(fs.inode(nr))
     }
 
@@ -189,7 +194,7 @@ impl Actor {
     }
 
     fn names(&mut self, fs: &Filesystem, verb: u8, input: &mut Input<'_>) {
-        let (caller, parent) = (self.caller, self.nr(input));
+        let (caller, parent) = (self.caller, self.nr(fs, input));
         let name = name(input);
         match verb {
             1..=3 => {
@@ -206,7 +211,7 @@ impl Actor {
                 }
             }
             6 => {
-                let nr = self.nr(input);
+                let nr = self.nr(fs, input);
                 self.note(fs.link(&caller, nr, parent, &name));
             }
             7 | 8 => {
@@ -224,7 +229,7 @@ impl Actor {
                     Rename::Exchange,
                     Rename::Whiteout,
                 ]);
-                let (to, new_name) = (self.nr(input), self::name(input));
+                let (to, new_name) = (self.nr(fs, input), self::name(input));
                 let (from, to) =
                     (Named { parent, name: &name }, Named { parent: to, name: &new_name });
                 let gone = self.note(fs.rename(&caller, from, to, how)).flatten();
@@ -248,7 +253,7 @@ impl Actor {
 
     /// Many names at once, or as many fewer, so that directories grow and shrink.
     fn many(&mut self, fs: &Filesystem, parent: InodeNr, input: &mut Input<'_>) {
-        let (nr, count, width) = (self.nr(input), input.byte() % 64, input.byte());
+        let (nr, count, width) = (self.nr(fs, input), input.byte() % 64, input.byte());
         let remove = input.byte() & 1 != 0;
         for number in 0..count {
             let name = format!("{number:03}{}", "n".repeat(usize::from(width % 250)));
@@ -263,7 +268,7 @@ impl Actor {
     }
 
     fn content(&mut self, fs: &Filesystem, verb: u8, input: &mut Input<'_>) {
-        let (caller, nr) = (self.caller, self.nr(input));
+        let (caller, nr) = (self.caller, self.nr(fs, input));
         let (at, len) = (offset(input), input.pick(&LENGTHS));
         match verb {
             15..=17 => {
@@ -286,7 +291,7 @@ impl Actor {
                 self.note(fs.fallocate(&caller, nr, what, (at, len)));
             }
             22 => {
-                let to = (self.nr(input), offset(input));
+                let to = (self.nr(fs, input), offset(input));
                 self.note(fs.copy_file_range(&caller, (nr, at), to, len as u64));
             }
             _ => {
@@ -322,7 +327,7 @@ impl Actor {
     }
 
     fn attributes(&mut self, fs: &Filesystem, verb: u8, input: &mut Input<'_>) {
-        let (caller, nr) = (self.caller, self.nr(input));
+        let (caller, nr) = (self.caller, self.nr(fs, input));
         match verb {
             25 => {
                 let bits = input.byte();
@@ -367,7 +372,7 @@ impl Actor {
     fn whole(&mut self, fs: &Filesystem, verb: u8, input: &mut Input<'_>) {
         match verb {
             32 => {
-                let nr = self.nr(input);
+                let nr = self.nr(fs, input);
                 self.note(fs.fsync(nr, input.byte() & 1 != 0));
             }
             33 => drop(self.note(fs.sync())),
@@ -400,7 +405,7 @@ impl Actor {
                 }
             }
             _ => {
-                let nr = self.nr(input);
+                let nr = self.nr(fs, input);
                 self.note(fs.set_generation(&self.caller, nr, input.word()));
             }
         }
@@ -410,6 +415,10 @@ impl Actor {
     pub(super) fn forget_all(&mut self, fs: &Filesystem) {
         self.note(fs.forget_all(self.caller.now));
     }
+}
+
+fn is_value(fs: &Filesystem, nr: InodeNr) -> bool {
+    matches!(fs.inode(nr), Err(Error::Corrupt { kind: CorruptKind::InodeFlags { .. }, .. }))
 }
 
 fn offset(input: &mut Input<'_>) -> u64 {

@@ -36,9 +36,12 @@ pub(super) fn check_new_name(name: &[u8]) -> Result<()> {
 /// The newest version of directory `nr`, whose lock the caller holds, for changing names in it.
 ///
 /// # Errors
-/// [`Refusal::NotDirectory`]; [`Refusal::NotFound`] for one that was removed;
-/// [`Refusal::NotPermitted`] for an immutable one.
+/// [`Refusal::NotDirectory`]; [`Refusal::NotFound`] for one that was removed; [`Refusal::Stale`] for a number
+/// that no directory may name; [`Refusal::NotPermitted`] for an immutable one.
 pub(super) fn directory(volume: &Volume, nr: InodeNr) -> Result<Inode> {
+    if volume.geometry.is_special(nr) {
+        return Err(Refusal::Stale.into());
+    }
     let dir = inode::get(volume, nr)?;
     if !dir.is_directory() {
         return Err(Refusal::NotDirectory.into());

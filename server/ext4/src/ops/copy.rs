@@ -6,7 +6,6 @@ use crate::error::{Refusal, Result};
 use crate::file;
 use crate::filesystem::Filesystem;
 use crate::ids::InodeNr;
-use crate::inode;
 
 impl Filesystem {
     /// Copies up to `len` bytes from byte `source.1` of a regular file to byte `target.1` of another
@@ -26,8 +25,8 @@ impl Filesystem {
             return Err(Refusal::Invalid.into());
         }
         let _locks = self.lock_all(&[source.0, target.0])?;
-        let from = inode::get(&self.volume, source.0)?;
-        let mut to = (*inode::get(&self.volume, target.0)?).clone();
+        let from = self.inode(source.0)?;
+        let mut to = (*self.inode(target.0)?).clone();
         self.open_regular(&from)?;
         self.changeable(&to)?;
         let who = self.privilege(caller);

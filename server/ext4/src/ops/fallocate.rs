@@ -6,7 +6,6 @@ use crate::error::{Refusal, Result};
 use crate::file::{self, KeepSize};
 use crate::filesystem::Filesystem;
 use crate::ids::InodeNr;
-use crate::inode;
 
 /// What fallocate(2) does; collapsing and inserting ranges never reach a FUSE server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +38,7 @@ impl Filesystem {
             return Err(Refusal::Invalid.into());
         }
         let _lock = self.lock(nr)?;
-        let mut inode = (*inode::get(&self.volume, nr)?).clone();
+        let mut inode = (*self.inode(nr)?).clone();
         self.changeable(&inode)?;
         let who = self.privilege(caller);
         changed(&mut inode, caller.now);

@@ -36,7 +36,7 @@ impl Filesystem {
         check_new_name(name)?;
         let _locks = self.lock_all(&[nr, parent])?;
         let mut dir = directory(volume, parent)?;
-        let mut inode = (*inode::get(volume, nr)?).clone();
+        let mut inode = (*self.inode(nr)?).clone();
         check_linkable(&dir, &inode)?;
         if dir::find(volume, &dir, name)?.is_some() {
             return Err(Refusal::Exists.into());

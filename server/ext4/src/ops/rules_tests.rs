@@ -148,3 +148,30 @@ fn with_dirsync_a_new_name_is_durable_at_once() {
     let root = replayed.inode(InodeNr::ROOT).unwrap();
     assert!(replayed.lookup(&root, b"file").is_ok());
 }
+
+/// No directory can name the log, but who speaks for the kernel may name any number.
+#[test]
+fn no_verb_changes_the_inode_of_the_journal() {
+    use crate::ops::{Fallocate, KeepSize, SetAttr};
+    let (device, filesystem) = with(&["-t", "ext3"], Rules::default());
+    let journal = InodeNr::new(8);
+    let other = make(&filesystem, InodeNr::ROOT, "file", FileKind::Regular).unwrap().nr;
+    let stale = |result: Result<()>| assert!(is_refused(result, Refusal::Stale));
+    for kind in [WriteKind::Direct { kill_set_id: true }, WriteKind::Cached] {
+        stale(filesystem.write(&USER, journal, kind, (0, b"bytes")).map(drop));
+    }
+    stale(filesystem.truncate(&USER, journal, 0).map(drop));
+    for what in [Fallocate::PunchHole, Fallocate::Allocate(KeepSize::No)] {
+        stale(filesystem.fallocate(&USER, journal, what, (0, 4096)));
+    }
+    stale(filesystem.copy_file_range(&USER, (journal, 0), (other, 0), 4096).map(drop));
+    stale(filesystem.copy_file_range(&USER, (other, 0), (journal, 0), 4096).map(drop));
+    stale(filesystem.link(&USER, journal, InodeNr::ROOT, b"name").map(drop));
+    stale(filesystem.setattr(&USER, journal, &SetAttr::default()).map(drop));
+    let attribute = (&b"user.a"[..], &b"value"[..]);
+    stale(filesystem.set_xattr(&USER, journal, attribute, Mode::Any, false).map(drop));
+    stale(filesystem.set_generation(&USER, journal, 1).map(drop));
+    stale(make(&filesystem, journal, "name", FileKind::Regular).map(drop));
+    stale(filesystem.unlink(&USER, journal, b"name").map(drop));
+    end(&filesystem, &device);
+}

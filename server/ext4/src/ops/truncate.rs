@@ -20,7 +20,7 @@ impl Filesystem {
     pub fn truncate(&self, caller: &Caller, nr: InodeNr, size: u64) -> Result<Arc<Inode>> {
         self.drop_capability(caller, nr)?;
         let _lock = self.lock(nr)?;
-        let mut inode = (*inode::get(&self.volume, nr)?).clone();
+        let mut inode = (*self.inode(nr)?).clone();
         self.changeable(&inode)?;
         if size != inode.size {
             changed(&mut inode, caller.now);

@@ -47,7 +47,7 @@ impl Filesystem {
             return Ok(data.len());
         }
         let _lock = self.lock(nr)?;
-        let mut inode = (*inode::get(&self.volume, nr)?).clone();
+        let mut inode = (*self.inode(nr)?).clone();
         self.changeable(&inode)?;
         let who = self.privilege(caller);
         if let WriteKind::Direct { kill_set_id } = kind {
@@ -78,7 +78,7 @@ impl Filesystem {
         (offset, data): (u64, &[u8]),
     ) -> Result<bool> {
         let _lock = self.lock_shared(nr)?;
-        let inode = inode::get(&self.volume, nr)?;
+        let inode = self.inode(nr)?;
         self.changeable(&inode)?;
         let strips = matches!(kind, WriteKind::Direct { kill_set_id: true })
             && inode.permissions & (S_ISUID | S_ISGID) != 0;
@@ -95,7 +95,7 @@ impl Filesystem {
             return Ok(());
         }
         let _lock = self.lock(nr)?;
-        let mut inode = (*inode::get(&self.volume, nr)?).clone();
+        let mut inode = (*self.inode(nr)?).clone();
         if (inode.mtime, inode.ctime) == (now, now) {
             return Ok(());
         }
