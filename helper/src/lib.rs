@@ -5,6 +5,7 @@
 //! with the server; `sys` holds the system calls and all `unsafe`.
 
 mod args;
+mod cgroup;
 mod check;
 mod claim;
 mod connect;

@@ -185,6 +185,7 @@ impl Job<'_> {
     /// A mount with a server of its own.
     fn serve(&self, device: &Device, connections: &vfs::Connections) -> Result<Attempt, Failure> {
         let session = self.greet()?;
+        let server_pid = session.state.server_pid;
         let journal = self.journal.as_ref();
         let claim = Claim { plan: &self.plan, device, journal, connections };
         let Some(Claimed { unattached, mut handover, claimant }) = claim.make()? else {
@@ -193,21 +194,21 @@ impl Job<'_> {
         if claimant == Claimant::Descriptor {
             self.reporter.verbose(&self.shown, NO_WAITING);
         }
-        handover.add_memory_pressure(session.state.server_pid);
+        handover.add_memory_pressure(server_pid);
         if session.state.is_group {
             handover.add_load();
         }
         let notifier = Notifier::new(&session);
         let place = format!("{} at {}", device.name, self.target.path().display());
         notifier.status(&format!("mounting {place}"));
-        let request = self.request(&handover, device, session.state.server_pid)?;
+        let request = self.request(&handover, device, server_pid)?;
         let session = session.request(request, &handover.fds())?;
         // From here on only the server holds the connection: if it dies, the kernel sees it.
         drop(handover);
         let mut progress = Progress::new(self.reporter, &self.shown, Some(&notifier));
         let session = session.verdict(|phase, done, total| progress.hear(phase, done, total))?;
         drop(progress);
-        tune::bdi(&unattached.bdi(), &self.plan.tuning);
+        tune::bdi(&unattached.bdi(), &self.plan.tuning, server_pid);
         if session.state.tightened {
             unattached.make_read_only()?;
         }

@@ -6,14 +6,28 @@
 use std::fs;
 use std::path::Path;
 
+use crate::cgroup;
 use crate::options::Tuning;
 
+/// Of the memory of a control group that server and users share, the part that may be pages for it to write.
+/// Version 1 of groups has no limit of its own for them: in a group full of such pages the server gets no
+/// memory to write them with.
+const UNWRITTEN: u64 = 8;
+
 /// Only a matter of speed, so it may fail: /sys is read-only in containers. `bdi` is the name of one
-/// mount's settings.
-pub(crate) fn bdi(bdi: &str, tuning: &Tuning) {
+/// mount's settings, `pid` its server.
+pub(crate) fn bdi(bdi: &str, tuning: &Tuning, pid: i32) {
     let directory = Path::new("/sys/class/bdi").join(bdi);
     for (name, value) in [("read_ahead_kb", tuning.read_ahead_kib), ("max_ratio", tuning.max_ratio)]
     {
         let _ = fs::write(directory.join(name), value.to_string());
+    }
+    let limit = cgroup::memory_limit(pid).filter(|_| cgroup::are_shared_with(pid));
+    if let Some(most) = limit.and_then(|limit| limit.checked_div(UNWRITTEN)) {
+        let file = directory.join("max_bytes");
+        let by_ratio = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+        if by_ratio.is_some_and(|by_ratio: u64| most < by_ratio) {
+            let _ = fs::write(file, most.to_string());
+        }
     }
 }

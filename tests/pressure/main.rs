@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use fuse4fs_tests::{clients, host, trial};
 use libtest_mimic::Trial;
+use writeback::Server;
 
 fn main() -> ExitCode {
     match clients::role() {
@@ -33,11 +34,13 @@ fn main() -> ExitCode {
     }
     let given_back = "a warm cache is given back to who needs the memory, and operations go on";
     let ends = "what was written goes to the disk though there is no memory left";
+    let beside = "the same when the server is as short of memory as the writer";
     let small = "a server of 1 TiB that has nothing to do is small";
     let again = "a server is small again after large requests, over /dev/fuse";
     let mut trials = vec![trial::test(again, idle::becomes_small_again)];
     trials.extend(each(small, |ring, _| idle::is_small(ring)));
-    trials.extend(each(ends, writeback::ends));
+    trials.extend(each(ends, |ring, rounds| writeback::ends(ring, Server::Outside, rounds)));
+    trials.extend(each(beside, |ring, rounds| writeback::ends(ring, Server::Beside, rounds)));
     trials.extend(each(given_back, cache::is_given_back));
     trial::run(Some(1), trials)
 }

@@ -22,21 +22,30 @@ pub(crate) const ROLE: &str = "writer";
 const FILE: usize = 192 << 20;
 /// Bytes of another, whose pages become dirty by a mapping.
 const MAPPED: usize = 8 << 20;
-/// Bytes of the group. The server is in another one, as a unit is: in a full group of version 1 that both
-/// share, memory for the server's buffers waits for the pages that it is to write.
+/// Bytes of the group when the server is in another one, as a unit is, and when it is not.
 const ROOM: u64 = 32 << 20;
+const SHARED_ROOM: u64 = 80 << 20;
 /// What a writer may take, however slow the disk.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Where the server is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Server {
+    /// In a group that has memory.
+    Outside,
+    /// In that of the writer, as the helper starts it without systemd.
+    Beside,
+}
 
 /// Rounds of it, over rings or /dev/fuse.
 ///
 /// # Errors
 /// What goes wrong.
-pub(crate) fn ends(ring: &str, rounds: u64) -> Result<()> {
+pub(crate) fn ends(ring: &str, server: Server, rounds: u64) -> Result<()> {
     let stage = Stage::new(ring)?;
     for round in 1..=rounds {
         for cached in ["on", "off"] {
-            let took = write(&stage, cached).with_context(|| {
+            let took = write(&stage, server, cached).with_context(|| {
                 let said = stage.said().unwrap_or_default();
                 format!("round {round}, writeback_cache={cached}: {said}")
             })?;
@@ -46,12 +55,16 @@ pub(crate) fn ends(ring: &str, rounds: u64) -> Result<()> {
     stage.end()
 }
 
-fn write(stage: &Stage, cached: &str) -> Result<Duration> {
+fn write(stage: &Stage, server: Server, cached: &str) -> Result<Duration> {
     let groups = Groups::new()?;
     let image = RECIPE.make_sized(stage.path(), "512M")?;
-    let mounted = stage.mount_outside(&image, &format!("writeback_cache={cached}"))?;
+    let options = format!("writeback_cache={cached}");
+    groups.leave_room(0, if server == Server::Outside { ROOM } else { SHARED_ROOM })?;
+    let mounted = match server {
+        Server::Outside => stage.mount_outside(&image, &options)?,
+        Server::Beside => stage.mount(&groups, &image, &options)?,
+    };
     let killed = groups.killed()?;
-    groups.leave_room(0, ROOM)?;
     let begin = Instant::now();
     let mut writers = Clients::default();
     let root = mounted.path().display().to_string();
