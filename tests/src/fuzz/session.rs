@@ -39,8 +39,6 @@ struct Props {
     ended: OwnedFd,
     /// Where nothing can ever be read.
     quiet: (OwnedFd, OwnedFd),
-    /// The lowest number that is free.
-    free: i32,
 }
 
 impl Props {
@@ -52,8 +50,7 @@ impl Props {
         let ended = pidfd_open(pid, PidfdFlags::empty())?;
         child.wait()?;
         let quiet = rustix::pipe::pipe()?;
-        let free = lowest(&modes[0])?;
-        Ok(Self { modes, ended, quiet, free })
+        Ok(Self { modes, ended, quiet })
     }
 
     fn get() -> &'static Self {
@@ -68,16 +65,17 @@ fn lowest(any: &OwnedFd) -> Result<i32> {
 }
 
 /// What a stranger says to a server, or to a helper: it is taken or refused, and no descriptor stays
-/// behind.
+/// behind. Nobody else in this process may open any meanwhile.
 pub fn session(bytes: &[u8]) {
     let props = Props::get();
+    let free = lowest(&props.modes[0]).unwrap_or_else(super::no_stage);
     let mut input = Input::new(bytes);
     let result = match input.byte() % 2 {
         HELPER => to_server(props, &mut input),
         _ => to_helper(props, &mut input),
     };
     result.unwrap_or_else(super::no_stage);
-    assert_eq!(lowest(&props.modes[0]).ok(), Some(props.free), "a descriptor was left open");
+    assert_eq!(lowest(&props.modes[0]).ok(), Some(free), "a descriptor was left open");
 }
 
 fn to_server(props: &Props, input: &mut Input<'_>) -> Result<()> {

@@ -154,6 +154,8 @@ impl<'a> Entries<'a> {
         Self { layout, bytes, at: 0 }
     }
 
+    // These three in one piece: else each entry goes through memory, half of a lookup's time.
+    #[inline]
     fn parse(&self) -> Result<Entry<'a>> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let raw: &RawDirEntry = prefix(Place::default(), rest)?;
@@ -176,6 +178,7 @@ impl<'a> Entries<'a> {
         Ok(Entry { offset, next, inode, kind: self.kind(raw.file_type), name, hash })
     }
 
+    #[inline]
     fn check_lengths(
         &self,
         raw: &RawDirEntry,
@@ -223,6 +226,7 @@ impl<'a> Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.bytes.len() {
             return None;
