@@ -55,9 +55,9 @@ pub(crate) fn is_given_back(ring: &str, rounds: u64) -> Result<()> {
         written.write_all_at(&[7; 1 << 20], at as u64)?;
     }
     written.sync_all()?;
-    // Else its pages would be ours, not the group's.
-    rustix::fs::fadvise(&written, 0, None, rustix::fs::Advice::DontNeed)?;
     for round in 1..=rounds {
+        // Else its pages would be ours, or the group's before, and nobody would have to wait for memory.
+        rustix::fs::fadvise(&written, 0, None, rustix::fs::Advice::DontNeed)?;
         let took = give_back(&stage, &image, &file)
             .with_context(|| format!("round {round}: {}", stage.said().unwrap_or_default()))?;
         println!("round {round}, rings {ring}: {took}");

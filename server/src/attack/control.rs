@@ -25,6 +25,7 @@ pub(crate) fn run_unconfined(arguments: &[OsString]) -> std::io::Result<()> {
     let (device, direct) = (open(0)?, open(libc::O_DIRECT)?);
     let fuse: OwnedFd = File::options().read(true).write(true).open("/dev/fuse")?.into();
     let log = File::options().write(true).custom_flags(libc::O_TMPFILE).open("/tmp")?;
+    let pressure = File::options().read(true).write(true).open("/proc/pressure/memory").ok();
     // Somebody must be there to be spoken to.
     let (socket, _other) = UnixDatagram::pair()?;
     let files = [fuse.as_raw_fd()].into_iter().chain([device.as_raw_fd(); 7]).collect::<Vec<_>>();
@@ -34,6 +35,7 @@ pub(crate) fn run_unconfined(arguments: &[OsString]) -> std::io::Result<()> {
         fuse: fuse.as_raw_fd(),
         socket: socket.as_raw_fd(),
         log: log.as_raw_fd(),
+        pressure: pressure.as_ref().map_or(log.as_raw_fd(), AsRawFd::as_raw_fd),
         end: word(2).parse().unwrap_or(0),
         ring: crate::sys::attack::free_ring(&files),
     };

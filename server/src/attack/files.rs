@@ -147,6 +147,17 @@ fn others() -> Vec<Attempt> {
             let wait = libc::MSG_DONTWAIT.into();
             call(libc::SYS_recvfrom, [reach.socket.into(), 0, 0, wait, 0, 0])
         }),
+        Attempt {
+            group: DESCRIPTORS,
+            name: "write of another trigger to memory.pressure",
+            inside: &[libc::EBUSY, libc::EBADF],
+            outside: 0,
+            run: |reach| {
+                let trigger = c"some 200000 2000000";
+                let len = trigger.count_bytes().try_into().unwrap_or(0);
+                call(libc::SYS_write, [reach.pressure.into(), address(trigger), len, 0, 0, 0])
+            },
+        },
         row(SOCKETS, "socket(AF_INET)", 0, |_| socket(libc::AF_INET, libc::SOCK_STREAM, 0)),
         row(SOCKETS, "socket(AF_INET6)", 0, |_| socket(libc::AF_INET6, libc::SOCK_DGRAM, 0)),
         row(SOCKETS, "socket(AF_UNIX)", 0, |_| socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)),

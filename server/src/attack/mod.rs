@@ -50,6 +50,8 @@ pub(crate) struct Reach {
     pub(crate) socket: RawFd,
     /// The log, a file.
     pub(crate) log: RawFd,
+    /// What tells that memory is short, -1 where nothing does.
+    pub(crate) pressure: RawFd,
     /// The bytes of the device that are the file system's own.
     pub(crate) end: i64,
     pub(crate) ring: Option<IoUring<Entry128>>,
@@ -119,6 +121,7 @@ impl Reach {
             fuse: handed.fuse.as_raw_fd(),
             socket: conversation.number(),
             log: libc::STDERR_FILENO,
+            pressure: handed.pressure.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             end: 0,
             ring: None,
         }

@@ -65,11 +65,20 @@ impl Severity {
 /// When there can be no thread.
 pub(crate) fn start(watch: Watch, frontend: Arc<Frontend>, size: CacheSize) -> io::Result<()> {
     let work = move || {
+        rehearse(&watch, &frontend, size);
         if let Err(error) = listen(&watch, &frontend, Course::new(size)) {
             debug!("nothing more is heard of memory pressure: {error}");
         }
     };
     thread::Builder::new().name("pressure".into()).spawn(work).map(drop)
+}
+
+/// Does what has to be done first when there is no memory, while there is: the pages of this thread's stack, and
+/// the one that the kernel reads the file into, are kept.
+fn rehearse(watch: &Watch, frontend: &Frontend, size: CacheSize) {
+    let _ = watch.stalled();
+    frontend.run(|fs| fs.set_cache_budget(size.most));
+    sys::return_memory();
 }
 
 fn listen(watch: &Watch, frontend: &Frontend, mut course: Course) -> io::Result<()> {

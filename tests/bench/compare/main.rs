@@ -13,6 +13,7 @@
     reason = "nothing here is shipped"
 )]
 
+mod cache;
 mod limit;
 mod null;
 mod read;
@@ -108,11 +109,12 @@ const FULL: Scale =
     Scale { files: 12_000, large: 512, names: 40_000, repeats: 20_000, seconds: 2.0 };
 const QUICK: Scale = Scale { files: 1_000, large: 32, names: 2_000, repeats: 1_000, seconds: 0.2 };
 
-const TABLES: [(&str, &[Row]); 4] = [
+const TABLES: [(&str, &[Row]); 5] = [
     ("Round trips", trip::ROWS),
     ("Reading", read::ROWS),
     ("Reading, mounted to be written", read::WRITABLE),
     ("Writing", write::ROWS),
+    ("Metadata, by the size of our cache", cache::ROWS),
 ];
 
 fn main() -> ExitCode {

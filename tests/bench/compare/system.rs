@@ -110,6 +110,11 @@ impl Bench {
         self.limit.replace(Arc::new(Limit::of(self.patience)));
     }
 
+    /// What is measured now.
+    pub(crate) fn chosen(&self) -> System {
+        self.system.get()
+    }
+
     /// How long the measurement under way may take.
     pub(crate) fn limit(&self) -> Arc<Limit> {
         Arc::clone(&self.limit.borrow())
@@ -132,6 +137,11 @@ impl Bench {
 
     /// Mounts `image`, with nothing of it in any cache.
     pub(crate) fn mount(&self, image: &Path, options: &str) -> Result<Mount> {
+        self.mount_with(image, options, "")
+    }
+
+    /// The same, where it is ours with the options `ours` as well, which have a comma before them.
+    pub(crate) fn mount_with(&self, image: &Path, options: &str, ours: &str) -> Result<Mount> {
         let mut losetup = Command::new("losetup");
         losetup.args(["--find", "--show", "--direct-io=on"]).arg(image);
         let device = PathBuf::from(command::succeed(&mut losetup)?.trim());
@@ -140,7 +150,7 @@ impl Bench {
         let (system, target) = (self.system.get(), self.file("mnt"));
         // It keeps the rings that it has once it answers.
         let rings = if system.has_rings() { Some(Parameter::set("Y")?) } else { None };
-        match self.program(options) {
+        match self.program(options, ours) {
             Some(mut program) => {
                 program.arg(&mount.device).arg(&target).stdout(Stdio::null());
                 ensure!(program.status()?.success(), "{program:?}");
@@ -158,7 +168,7 @@ impl Bench {
     }
 
     /// What mounts a file system of the present system.
-    fn program(&self, options: &str) -> Option<Command> {
+    fn program(&self, options: &str, ours: &str) -> Option<Command> {
         Some(match self.system.get() {
             System::Null | System::NullRing => return None,
             System::Kernel => {
@@ -170,7 +180,7 @@ impl Bench {
                 let ring = self.system.get().has_rings();
                 let ring = if ring { "io_uring=on" } else { "io_uring=off" };
                 let mut helper = Command::new(self.product.helper());
-                helper.arg("-o").arg(format!("{options},server=spawn,{ring}{}", self.ours));
+                helper.arg("-o").arg(format!("{options},server=spawn,{ring}{}{ours}", self.ours));
                 helper
             }
             System::Fuse2fs => {
@@ -217,4 +227,9 @@ impl Drop for Mount {
 pub(crate) fn drop_caches() -> Result<()> {
     rustix::fs::sync();
     Ok(std::fs::write("/proc/sys/vm/drop_caches", "3")?)
+}
+
+/// Empties those of names and inodes only.
+pub(crate) fn drop_names() -> Result<()> {
+    Ok(std::fs::write("/proc/sys/vm/drop_caches", "2")?)
 }
