@@ -89,6 +89,7 @@ fn errno_name(errno: i32) -> String {
         1 => "EPERM",
         9 => "EBADF",
         13 => "EACCES",
+        16 => "EBUSY",
         22 => "EINVAL",
         27 => "EFBIG",
         28 => "ENOSPC",
