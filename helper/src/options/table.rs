@@ -166,7 +166,8 @@ pub const SERVER: &[Row] = &[
         &["max_ratio=<N>"],
         "10",
         "percent of the machine's limit for unwritten pages that this mount may use, up to \
-         100; as much memory can a server that is stuck keep busy",
+         100; as much memory can a server that is stuck keep busy. Where it shares a control group \
+         with you (no systemd), no more than an eighth of what that may have",
     ),
     row(
         &["cache_size=<BYTES>"],
