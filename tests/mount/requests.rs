@@ -28,7 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         trial::test("a file that tar unpacks costs ten requests", || on_a_mount("rw", unpacked)),
         trial::test("ls -l of a directory asks once for each hundred names", || {
-            on_a_mount("ro", cold)
+            on_a_mount("ro", |traced| cold(traced, list))
+        }),
+        trial::test("so does find, which asks for attributes when it has read all names", || {
+            on_a_mount("rw", |traced| cold(traced, find))
         }),
         trial::test("the server ends when its connection is aborted", || on_a_mount("ro", aborted)),
         trial::test("SIGTERM does not end a server that is mounted", || {
@@ -82,6 +85,10 @@ fn on_a_mount(access: &str, check: fn(&Traced) -> Result<()>) -> Result<()> {
 
 fn list(root: &Path) -> Result<()> {
     command::sh("ls", ["-l".as_ref(), root.as_os_str()]).map(drop)
+}
+
+fn find(root: &Path) -> Result<()> {
+    command::sh("find", [root.as_os_str(), "-size".as_ref(), "1".as_ref()]).map(drop)
 }
 
 fn use_files(root: &Path) -> Result<()> {
@@ -202,7 +209,7 @@ fn unpacked(traced: &Traced) -> Result<()> {
     Ok(())
 }
 
-fn cold(traced: &Traced) -> Result<()> {
+fn cold(traced: &Traced, list: fn(&Path) -> Result<()>) -> Result<()> {
     let asked = traced.requests(|root| list(&root.join("many")))?;
     let read = asked.iter().filter(|request| request.contains("Readdir")).count();
     let attributes = asked.iter().filter(|request| request.contains("Getattr")).count();

@@ -51,7 +51,6 @@ fn wanted(terms: &Terms) -> InitFlags {
         | InitFlags::FUSE_MAX_PAGES
         | InitFlags::FUSE_PARALLEL_DIROPS
         | InitFlags::FUSE_DO_READDIRPLUS
-        | InitFlags::FUSE_READDIRPLUS_AUTO
         | InitFlags::FUSE_CACHE_SYMLINKS
         | InitFlags::FUSE_NO_OPENDIR_SUPPORT
         | InitFlags::FUSE_HAS_IOCTL_DIR

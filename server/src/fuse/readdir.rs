@@ -11,6 +11,13 @@ use super::attr;
 use super::errno::Fail;
 use super::nodes::Nodes;
 use super::reply::Output;
+use crate::device;
+
+/// Inodes that one answer may wait for; whole tables of neighbours come with each. The kernel asks for all
+/// attributes unasked, and who lists names on a disk with a slow head must not pay for more.
+const WAITS: u32 = 8;
+/// Nodes of which the kernel is told unasked, where they have to be counted.
+const MOST_NODES: usize = 1 << 20;
 
 /// Entries start at multiples of this.
 const ALIGN: usize = 8;
@@ -29,8 +36,10 @@ pub(super) fn readdir(
 ) -> Result<(), Fail> {
     let limit = usize::try_from(limit).unwrap_or(0);
     let mut found = Vec::new();
+    let mut waits = WAITS;
+    let fills = plus && nodes.len() < MOST_NODES;
     let result = fs.readdir(dir, cookie, &mut |entry| {
-        let inode = if plus { inode(fs, &entry) } else { None };
+        let inode = if fills { inode(fs, &entry, &mut waits) } else { None };
         let attributes =
             plus.then(|| inode.as_ref().map_or_else(EntryOut::default, |i| attr::entry_out(fs, i)));
         if !append(&entry, attributes.as_ref(), limit, out) {
@@ -48,12 +57,20 @@ pub(super) fn readdir(
 }
 
 /// What LOOKUP would find. Without it node id 0 tells the kernel to ask when it wants to know: for
-/// "." and "..", which have nodes of their own already, and for an inode that cannot be read, so that
-/// one damaged file does not hide its siblings.
-fn inode(fs: &Filesystem, entry: &DirEntry<'_>) -> Option<Arc<Inode>> {
+/// "." and "..", which have nodes of their own already, for an inode that cannot be read, so that
+/// one damaged file does not hide its siblings, and for one that is not in memory when there were `waits` others.
+fn inode(fs: &Filesystem, entry: &DirEntry<'_>, waits: &mut u32) -> Option<Arc<Inode>> {
     if matches!(entry.name, b"." | b"..") {
         return None;
     }
+    // Who may not wait gets all of it, or throws it away.
+    if device::hurries() {
+        return fs.inode(entry.inode).ok();
+    }
+    if let Some(at_once) = device::without_waiting(|| fs.inode(entry.inode)) {
+        return at_once.ok();
+    }
+    *waits = waits.checked_sub(1)?;
     fs.inode(entry.inode).ok()
 }
 
