@@ -153,7 +153,8 @@ fn others() -> Vec<Attempt> {
             inside: &[libc::EBUSY, libc::EBADF],
             outside: 0,
             run: |reach| {
-                let trigger = c"some 200000 2000000";
+                // The kernel overwrites the last byte.
+                let trigger = c"some 200000 2000000\n";
                 let len = trigger.count_bytes().try_into().unwrap_or(0);
                 call(libc::SYS_write, [reach.pressure.into(), address(trigger), len, 0, 0, 0])
             },
