@@ -11,7 +11,7 @@ use fuse4fs_tests::populate::{pattern, populate};
 use fuse4fs_tests::product::Product;
 use fuse4fs_tests::{command, mount_walk, sys, trial};
 use libtest_mimic::Trial;
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 
 const RECIPE: Recipe = Recipe { name: "io", mke2fs: "-t ext4 -b 4096", tune2fs: "", options: "rw" };
@@ -19,9 +19,12 @@ const PLAIN: usize = 300 * 1024 + 13;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trial = |name: &'static str, check: fn(&Path) -> Result<String>| {
-        trial::test(name, move || both(check))
+        trial::test(name, move || both("ro", check))
     };
     vec![
+        trial::test("O_TRUNC cuts for who reads, too, but no program that runs", || {
+            both("rw", cutting)
+        }),
         trial("a mapping shows the file and zeros behind it", mapping),
         trial("O_DIRECT reads the same bytes", direct),
         trial("FS_IOC_GETFLAGS, GETVERSION and FSGETXATTR answer as the kernel", inode_ioctls),
@@ -35,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// What `check` tells of the kernel's mount it must tell of ours.
-fn both(check: fn(&Path) -> Result<String>) -> Result<()> {
+fn both(access: &str, check: fn(&Path) -> Result<String>) -> Result<()> {
     let product = Product::get()?;
     let directory = tempfile::tempdir()?;
     let mountpoint = directory.path().join("mnt");
@@ -44,10 +47,10 @@ fn both(check: fn(&Path) -> Result<String>) -> Result<()> {
     let filled = Mounted::kernel(&image, &mountpoint, "rw")?;
     populate(filled.path(), 4096)?;
     filled.unmount()?;
-    let kernel = Mounted::kernel(&image, &mountpoint, "ro")?;
+    let kernel = Mounted::kernel(&image, &mountpoint, access)?;
     let want = check(&mountpoint)?;
     kernel.unmount()?;
-    let ours = product.mount(&image, &mountpoint, "ro")?;
+    let ours = product.mount(&image, &mountpoint, access)?;
     let found = check(&mountpoint)?;
     ours.unmount()?;
     ensure!(found == want, "expected {want}, found {found}");
@@ -56,6 +59,27 @@ fn both(check: fn(&Path) -> Result<String>) -> Result<()> {
 
 fn plain(root: &Path) -> Result<File> {
     Ok(File::open(root.join("layouts/plain"))?)
+}
+
+fn cutting(root: &Path) -> Result<String> {
+    let cut = |path: &Path| {
+        let flags = OFlags::RDONLY | OFlags::TRUNC;
+        rustix::fs::open(path, flags, Mode::empty()).map(drop)
+    };
+    let size = |path: &Path| -> Result<u64> {
+        let how = AtFlags::STATX_FORCE_SYNC;
+        Ok(rustix::fs::statx(CWD, path, how, StatxFlags::SIZE)?.stx_size)
+    };
+    let (file, program) = (root.join("file"), root.join("program"));
+    std::fs::write(&file, "content")?;
+    cut(&file)?;
+    let whole = std::fs::copy("/bin/sleep", &program)?;
+    let mut running = std::process::Command::new(&program).arg("60").spawn()?;
+    let result = cut(&program);
+    let runs = running.try_wait()?.is_none();
+    running.kill()?;
+    running.wait()?;
+    Ok(format!("{} {result:?} {runs} {}", size(&file)?, size(&program)? == whole))
 }
 
 fn mapping(root: &Path) -> Result<String> {

@@ -15,6 +15,9 @@ use parking_lot::RwLock;
 use super::nodes::NodeId;
 use super::request::Handle;
 
+/// Of the flags of OPEN: by execve(2). include/linux/fs.h
+const FMODE_EXEC: u32 = 0x20;
+
 /// What an open file was opened with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct OpenFile {
@@ -59,6 +62,11 @@ impl Handles {
         Ok(file)
     }
 
+    /// Whether `node` is a program that runs.
+    pub(super) fn runs(&self, node: NodeId) -> bool {
+        self.files.read().values().any(|file| file.node == node && file.flags & FMODE_EXEC != 0)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.files.read().len()
@@ -81,6 +89,17 @@ mod tests {
         assert_eq!(handles.release(one, NodeId(12)).unwrap(), FILE);
         assert!(handles.release(one, NodeId(12)).is_err());
         assert_eq!(handles.len(), 1);
+    }
+
+    #[test]
+    fn a_program_runs_until_it_is_released() {
+        let handles = Handles::default();
+        handles.open(FILE);
+        assert!(!handles.runs(NodeId(12)));
+        let program = handles.open(OpenFile { flags: 0x20 | 0x8000, ..FILE });
+        assert!(handles.runs(NodeId(12)) && !handles.runs(NodeId(13)));
+        handles.release(program, NodeId(12)).unwrap();
+        assert!(!handles.runs(NodeId(12)));
     }
 
     #[test]

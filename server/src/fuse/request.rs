@@ -305,10 +305,16 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Whether the file is cut: O_TRUNC counts for those who may write.
+    /// Whether the file is cut, as on Linux also for those who go on to read only; the kernel has seen to it
+    /// that they may write.
     pub(crate) const fn cuts(self) -> bool {
         self.flags & libc::O_TRUNC.cast_unsigned() != 0
-            && self.flags & libc::O_ACCMODE.cast_unsigned() != 0
+    }
+
+    /// Whether a file that is cut is opened for reading only. The kernel learns too late then that it is a
+    /// program that runs: its `fuse_open` has dropped the pages before anybody looks.
+    pub(crate) const fn cuts_to_read(self) -> bool {
+        self.cuts() && self.flags & libc::O_ACCMODE.cast_unsigned() == 0
     }
 }
 

@@ -42,7 +42,7 @@ impl Verbs<'_> {
     ) -> Answer {
         let access = opening.flags & O_ACCMODE;
         let how = match access {
-            0 => Open::Read,
+            0 if !opening.cuts() => Open::Read,
             _ if opening.flags & O_APPEND != 0 => Open::Append,
             _ => Open::Write,
         };
@@ -51,11 +51,14 @@ impl Verbs<'_> {
             // The answer is thrown away, so nobody would release it.
             return Err(Errno::EAGAIN.into());
         }
+        let node = NodeId::of(inode.nr);
         if self.opens == Opens::Noted && opening.cuts() {
+            if opening.cuts_to_read() && self.handles.runs(node) {
+                return Err(Errno::ETXTBSY.into());
+            }
             self.truncated(call, inode, opening.kill_suidgid)?;
             self.settle()?;
         }
-        let node = NodeId::of(inode.nr);
         let handle = match self.opens {
             Opens::Noted => {
                 let file = OpenFile { node, uid: call.uid, flags: opening.flags };
