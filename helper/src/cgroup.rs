@@ -49,13 +49,16 @@ impl Version {
 /// The directory of a process's group, and those of the groups around it as far as they are seen here;
 /// that of the group itself comes first. None for one that is not seen.
 pub(crate) fn directories(pid: i32, version: Version) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    find(&mounts, &memberships(&pid.to_string()), version).unwrap_or_default()
+    find(&mounts(), &memberships(&pid.to_string()), version)
 }
 
 /// Whether a process is in the groups that we are in.
 pub(crate) fn are_shared_with(pid: i32) -> bool {
     memberships(&pid.to_string()) == memberships("self")
+}
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
 }
 
 fn memberships(process: &str) -> String {
@@ -64,16 +67,20 @@ fn memberships(process: &str) -> String {
 
 /// The least of what groups limit a process's memory to, in bytes.
 pub(crate) fn memory_limit(pid: i32) -> Option<u64> {
+    let (mounts, memberships) = (mounts(), memberships(&pid.to_string()));
     let limits = [Version::One, Version::Two].map(|version| {
-        let files = directories(pid, version).into_iter().map(|group| group.join(version.limit()));
+        let groups = find(&mounts, &memberships, version).into_iter();
+        let files = groups.map(|group| group.join(version.limit()));
         files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
     });
     limits.into_iter().flatten().min()
 }
 
-fn find(mounts: &str, memberships: &str, version: Version) -> Option<Vec<PathBuf>> {
-    let path = memberships.lines().find_map(|line| version.path(line))?;
-    mounts.lines().find_map(|line| {
+fn find(mounts: &str, memberships: &str, version: Version) -> Vec<PathBuf> {
+    let Some(path) = memberships.lines().find_map(|line| version.path(line)) else {
+        return Vec::new();
+    };
+    let found = mounts.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let [_, _, _, root, directory, ..] = mount.split(' ').collect::<Vec<_>>()[..] else {
             return None;
@@ -85,7 +92,8 @@ fn find(mounts: &str, memberships: &str, version: Version) -> Option<Vec<PathBuf
         let leads_out = inside.components().any(|part| part.as_os_str() == "..");
         let directory = Path::new(directory);
         (!leads_out).then(|| inside.ancestors().map(|group| directory.join(group)).collect())
-    })
+    });
+    found.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,7 +111,7 @@ mod tests {
     #[test]
     fn groups_are_found_in_both_hierarchies_with_those_around_them() {
         let found = |mounts, groups, version| {
-            let found = find(mounts, groups, version).unwrap_or_default();
+            let found = find(mounts, groups, version);
             found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
         };
         let (one, two) = (Version::One, Version::Two);

@@ -22,12 +22,18 @@ pub(crate) fn bdi(bdi: &str, tuning: &Tuning, pid: i32) {
     {
         let _ = fs::write(directory.join(name), value.to_string());
     }
-    let limit = cgroup::memory_limit(pid).filter(|_| cgroup::are_shared_with(pid));
-    if let Some(most) = limit.and_then(|limit| limit.checked_div(UNWRITTEN)) {
-        let file = directory.join("max_bytes");
-        let by_ratio = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-        if by_ratio.is_some_and(|by_ratio: u64| most < by_ratio) {
-            let _ = fs::write(file, most.to_string());
-        }
+    if cgroup::are_shared_with(pid)
+        && let Some(limit) = cgroup::memory_limit(pid)
+    {
+        lower(&directory.join("max_bytes"), limit / UNWRITTEN);
+    }
+}
+
+/// Writes `most` to a file that has more.
+fn lower(file: &Path, most: u64) {
+    let before: Option<u64> =
+        fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    if before.is_some_and(|before| most < before) {
+        let _ = fs::write(file, most.to_string());
     }
 }

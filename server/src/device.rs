@@ -54,11 +54,15 @@ const STREAMED: usize = 512 << 10;
 /// Does `work` with what is in memory, of this process or the kernel. `None`, and no result at all,
 /// when a device would have had to be waited for: some of it may have got around the error then, so
 /// whatever came out is not what it would be. Once it has decided to change something (see
-/// [`BlockDevice::decide`]) it waits, as it cannot be done again.
+/// [`BlockDevice::decide`]) it waits, as it cannot be done again. Within another such work it is a part
+/// of that, which tells of all that had to be waited for.
 pub(crate) fn without_waiting<T>(work: impl FnOnce() -> T) -> Option<T> {
-    PATIENCE.set(Patience::Hurries);
+    if hurries() {
+        return Some(work());
+    }
+    let before = PATIENCE.replace(Patience::Hurries);
     let result = work();
-    let patience = PATIENCE.replace(Patience::Waits);
+    let patience = PATIENCE.replace(before);
     (patience != Patience::Missed).then_some(result)
 }
 
@@ -391,6 +395,21 @@ mod tests {
         });
         assert_eq!(missed, None);
         assert!(device.decide() && device.may_wait());
+    }
+
+    #[test]
+    fn hurried_work_within_other_such_work_is_a_part_of_it() {
+        let device = device(b"0123456789");
+        let whole = without_waiting(|| {
+            assert_eq!(without_waiting(|| device.may_wait()), Some(false));
+        });
+        assert_eq!(whole, None);
+        let decided = without_waiting(|| {
+            assert!(decide());
+            assert_eq!(without_waiting(|| device.may_wait()), None);
+            device.may_wait()
+        });
+        assert_eq!(decided, Some(true));
     }
 
     #[test]

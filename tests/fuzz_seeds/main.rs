@@ -34,36 +34,33 @@ fn main() -> ExitCode {
 }
 
 fn trials(target: Target) -> Vec<Trial> {
-    let test = |what: &str, body: Box<dyn FnOnce() -> Result<()> + Send>| {
-        trial::test(format!("{}: {what}", target.name), move || beside_others(target, body))
-    };
     let mut trials = vec![
-        test(
-            "seeds and mutations of them do no harm",
-            Box::new(move || mutations_do_no_harm(target)),
-        ),
-        test(
-            "inputs that once failed do no harm",
-            Box::new(move || regressions_do_no_harm(target)),
-        ),
+        test(target, "seeds and mutations of them do no harm", mutations_do_no_harm),
+        test(target, "inputs that once failed do no harm", regressions_do_no_harm),
     ];
     if let Some(corpora) = std::env::var_os(CORPORA) {
         let directory = Path::new(&corpora).join(target.name);
-        let body = move || directory_does_no_harm(target, &directory);
-        trials.push(test("what a fuzzer keeps does no harm", Box::new(body)));
+        let body = move |target| directory_does_no_harm(target, &directory);
+        trials.push(test(target, "what a fuzzer keeps does no harm", body));
     }
     trials
 }
 
 /// Two trials run at a time, but one that counts this process's descriptors runs alone.
-fn beside_others(target: Target, body: impl FnOnce() -> Result<()>) -> Result<()> {
+fn test(
+    target: Target,
+    what: &str,
+    body: impl FnOnce(Target) -> Result<()> + Send + 'static,
+) -> Trial {
     static OTHERS: RwLock<()> = RwLock::new(());
-    if target.name == "session" {
-        let _alone = OTHERS.write().unwrap_or_else(PoisonError::into_inner);
-        return body();
-    }
-    let _beside = OTHERS.read().unwrap_or_else(PoisonError::into_inner);
-    body()
+    trial::test(format!("{}: {what}", target.name), move || {
+        if target.name == "session" {
+            let _alone = OTHERS.write().unwrap_or_else(PoisonError::into_inner);
+            return body(target);
+        }
+        let _beside = OTHERS.read().unwrap_or_else(PoisonError::into_inner);
+        body(target)
+    })
 }
 
 fn run(target: Target, input: &[u8]) -> Result<()> {

@@ -25,6 +25,7 @@ pub(crate) fn run_unconfined(arguments: &[OsString]) -> std::io::Result<()> {
     let (device, direct) = (open(0)?, open(libc::O_DIRECT)?);
     let fuse: OwnedFd = File::options().read(true).write(true).open("/dev/fuse")?.into();
     let log = File::options().write(true).custom_flags(libc::O_TMPFILE).open("/tmp")?;
+    // A kernel without it must not make the attack fail here.
     let pressure = File::options().read(true).write(true).open("/proc/pressure/memory").ok();
     // Somebody must be there to be spoken to.
     let (socket, _other) = UnixDatagram::pair()?;

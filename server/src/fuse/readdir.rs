@@ -63,10 +63,6 @@ fn inode(fs: &Filesystem, entry: &DirEntry<'_>, waits: &mut u32) -> Option<Arc<I
     if matches!(entry.name, b"." | b"..") {
         return None;
     }
-    // Who may not wait gets all of it, or throws it away.
-    if device::hurries() {
-        return fs.inode(entry.inode).ok();
-    }
     if let Some(at_once) = device::without_waiting(|| fs.inode(entry.inode)) {
         return at_once.ok();
     }

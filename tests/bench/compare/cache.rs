@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
 
+use crate::read::find_of;
 use crate::system::{self, Bench, System};
-use crate::{Row, Scale, Unit, Who};
+use crate::{Row, Scale, Unit, row};
 
 const IMAGE: &str = "many.img";
 const PER_DIRECTORY: usize = 1000;
@@ -18,17 +18,17 @@ const FACTOR: usize = 10;
 const UNLIMITED: &str = "768M";
 
 pub(crate) const ROWS: &[Row] = &[
-    row("find, cache of 8 MiB, cold", |b, s| find(b, s, "8M", Kept::Nothing)),
-    row("find, cache of 64 MiB, cold", |b, s| find(b, s, "64M", Kept::Nothing)),
-    row("find, cache without limit, cold", |b, s| find(b, s, UNLIMITED, Kept::Nothing)),
-    row("find, cache of 8 MiB, warm", |b, s| find(b, s, "8M", Kept::Metadata)),
-    row("find, cache of 64 MiB, warm", |b, s| find(b, s, "64M", Kept::Metadata)),
-    row("find, cache without limit, warm", |b, s| find(b, s, UNLIMITED, Kept::Metadata)),
+    row("find, cache of 8 MiB, cold", Unit::Seconds, |b, s| find(b, s, "8M", Kept::Nothing)),
+    row("find, cache of 64 MiB, cold", Unit::Seconds, |b, s| find(b, s, "64M", Kept::Nothing)),
+    row("find, cache without limit, cold", Unit::Seconds, |b, s| {
+        find(b, s, UNLIMITED, Kept::Nothing)
+    }),
+    row("find, cache of 8 MiB, warm", Unit::Seconds, |b, s| find(b, s, "8M", Kept::Metadata)),
+    row("find, cache of 64 MiB, warm", Unit::Seconds, |b, s| find(b, s, "64M", Kept::Metadata)),
+    row("find, cache without limit, warm", Unit::Seconds, |b, s| {
+        find(b, s, UNLIMITED, Kept::Metadata)
+    }),
 ];
-
-const fn row(name: &'static str, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
-    Row { name, unit: Unit::Seconds, who: Who::FileSystems, measure }
-}
 
 /// What is in memory when the measured walk begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,7 @@ enum Kept {
 fn find(bench: &Bench, scale: &Scale, most: &str, kept: Kept) -> Result<f64> {
     let image = image(bench, scale)?;
     let mount = bench.mount_with(&image, "ro", &format!(",cache_max={most}"))?;
-    let mut find = Command::new("find");
-    find.arg(mount.root()?).args(["-printf", "%s %T@ %p\n"]);
+    let mut find = find_of(mount.root()?);
     let cold = bench.limit().time(&mut find)?;
     let seconds = if kept == Kept::Nothing {
         cold
@@ -63,10 +62,10 @@ fn image(bench: &Bench, scale: &Scale) -> Result<PathBuf> {
     }
     let files = scale.files * FACTOR;
     // An inode for each 16 KiB.
-    let image = bench.make(IMAGE, 64 + files / 50)?;
+    let unfinished = bench.make("unfinished.img", 64 + files / 50)?;
     let chosen = bench.chosen();
     bench.choose(System::Kernel);
-    let mount = bench.mount(&image, "rw")?;
+    let mount = bench.mount(&unfinished, "rw")?;
     for file in 0..files {
         let directory = mount.root()?.join(format!("{}", file / PER_DIRECTORY));
         if file % PER_DIRECTORY == 0 {
@@ -76,5 +75,6 @@ fn image(bench: &Bench, scale: &Scale) -> Result<PathBuf> {
     }
     mount.end()?;
     bench.choose(chosen);
+    fs::rename(unfinished, &image)?;
     Ok(image)
 }

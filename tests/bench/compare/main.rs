@@ -54,6 +54,11 @@ struct Row {
     measure: fn(&Bench, &Scale) -> Result<f64>,
 }
 
+/// One for all that have files.
+const fn row(name: &'static str, unit: Unit, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
+    Row { name, unit, who: Who::FileSystems, measure }
+}
+
 /// Which systems a row is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Who {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::system::{Bench, Mount, System};
-use crate::{Row, Scale, Unit, Who, trip};
+use crate::{Row, Scale, Unit, Who, row, trip};
 
 const IMAGE: &str = "read.img";
 /// Files of one directory of the tree.
@@ -45,10 +45,6 @@ pub(crate) const WRITABLE: &[Row] = &[
 
 const RO: &str = "ro";
 const RW: &str = "rw";
-
-const fn row(name: &'static str, unit: Unit, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
-    Row { name, unit, who: Who::FileSystems, measure }
-}
 
 const fn requests(name: &'static str, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
     Row { name, unit: Unit::PerFile, who: Who::Ours, measure }
@@ -149,9 +145,15 @@ fn random(bench: &Bench, scale: &Scale, access: &str, jobs: usize) -> Result<f64
 
 fn find(bench: &Bench, access: &str, cache: Cache) -> Result<f64> {
     let mount = mount(bench, access)?;
-    let mut find = Command::new("find");
-    find.arg(mount.root()?.join("tree")).args(["-printf", "%s %T@ %p\n"]);
+    let mut find = find_of(&mount.root()?.join("tree"));
     cached(cache, || bench.limit().time(&mut find))
+}
+
+/// A find(1) that wants to know something of each file.
+pub(crate) fn find_of(root: &Path) -> Command {
+    let mut find = Command::new("find");
+    find.arg(root).args(["-printf", "%s %T@ %p\n"]);
+    find
 }
 
 fn grep(bench: &Bench, access: &str, cache: Cache) -> Result<f64> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use fuse4fs_tests::command;
 
 use crate::system::{Bench, Mount};
-use crate::{Row, Scale, Unit, Who};
+use crate::{Row, Scale, Unit, row};
 
 const IMAGE: &str = "write.img";
 
@@ -22,10 +22,6 @@ pub(crate) const ROWS: &[Row] = &[
     row("create, rename, unlink, 4 threads", Unit::PerSecond, churn),
     row("create in one directory", Unit::PerSecond, one_directory),
 ];
-
-const fn row(name: &'static str, unit: Unit, measure: fn(&Bench, &Scale) -> Result<f64>) -> Row {
-    Row { name, unit, who: Who::FileSystems, measure }
-}
 
 fn fresh(bench: &Bench, scale: &Scale) -> Result<Mount> {
     let image = bench.make(IMAGE, scale.large * 2 + scale.files / 50 + 256)?;

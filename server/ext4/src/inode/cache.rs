@@ -37,6 +37,17 @@ pub(crate) fn get(volume: &Volume, nr: InodeNr) -> Result<Arc<Inode>> {
     Ok(inode)
 }
 
+/// The same for a number that somebody names as a file's.
+///
+/// # Errors
+/// [`Refusal::Stale`] for what no directory may name: reserved inodes other than the root, quota files. As [`get`].
+pub(crate) fn named(volume: &Volume, nr: InodeNr) -> Result<Arc<Inode>> {
+    if volume.geometry.is_special(nr) {
+        return Err(Refusal::Stale.into());
+    }
+    get(volume, nr)
+}
+
 fn check_links(volume: &Volume, inode: &Inode) -> Result<()> {
     if inode.links == 0 && !volume.orphans.knows(&**volume.source().device(), inode.nr)? {
         return Err(Refusal::Stale.into());

@@ -12,7 +12,8 @@ mod lazy;
 mod locks;
 
 pub(crate) use cache::{
-    decode_on_disk, dtime, forget, get, prepare, record, set_dtime, store, store_atime, store_times,
+    decode_on_disk, dtime, forget, get, named, prepare, record, set_dtime, store, store_atime,
+    store_times,
 };
 pub(crate) use changed::{Changed, What};
 pub(crate) use codec::decode;

@@ -39,10 +39,7 @@ pub(super) fn check_new_name(name: &[u8]) -> Result<()> {
 /// [`Refusal::NotDirectory`]; [`Refusal::NotFound`] for one that was removed; [`Refusal::Stale`] for a number
 /// that no directory may name; [`Refusal::NotPermitted`] for an immutable one.
 pub(super) fn directory(volume: &Volume, nr: InodeNr) -> Result<Inode> {
-    if volume.geometry.is_special(nr) {
-        return Err(Refusal::Stale.into());
-    }
-    let dir = inode::get(volume, nr)?;
+    let dir = inode::named(volume, nr)?;
     if !dir.is_directory() {
         return Err(Refusal::NotDirectory.into());
     }

@@ -14,10 +14,7 @@ impl Filesystem {
     /// [`Refusal::Stale`] for numbers that no directory may name (reserved ones other than the root,
     /// quota files), free inodes and numbers past the end; corruption and I/O errors.
     pub fn inode(&self, nr: InodeNr) -> Result<Arc<Inode>> {
-        if self.volume.geometry.is_special(nr) {
-            return Err(Refusal::Stale.into());
-        }
-        match inode::get(&self.volume, nr) {
+        match inode::named(&self.volume, nr) {
             Err(Error::Corrupt { kind: CorruptKind::InodeNumber { .. }, .. }) => {
                 Err(Refusal::Stale.into())
             }
